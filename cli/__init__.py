@@ -1,0 +1,1 @@
+"""The command line: `./lethe …`. Thin: parses arguments, calls `edge` and `fleet`, prints."""

@@ -1,0 +1,1 @@
+"""The demonstration: synthetic scene, embedded broker, annotated output. Not on the device."""

@@ -1,0 +1,1 @@
+"""Sources of frames: one file a source, one small protocol (`base.Camera`) they all meet."""

@@ -1,0 +1,193 @@
+"""The device's configuration: typed, bounded, refused whole when one value is wrong.
+
+The file is TOML; `docs/configuration.md` lists every field. Safety limits of the signed list can
+be tightened here, never loosened.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from edge import limits
+from edge.errors import ConfigError
+
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+
+
+class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    pass
+
+
+class DeviceConfig(_Section):
+    """Who and where this device is.
+
+    Attributes:
+        id: name of the device in topics and events; must be unique at the broker.
+        profile: rules for the kind of camera: "fixed" or "body-worn".
+        state_dir: folder for the device's key, outbox and version floors; made with mode 0700.
+        position: latitude and longitude in degrees of a fixed camera; lists bound to an area are
+            refused without it.
+    """
+
+    id: Name
+    profile: Literal["fixed", "body-worn"] = "fixed"
+    state_dir: str = "state"
+    position: (
+        tuple[Annotated[float, Meta(ge=-90, le=90)], Annotated[float, Meta(ge=-180, le=180)]] | None
+    ) = None
+
+
+class CameraConfig(_Section):
+    """Where frames come from.
+
+    Attributes:
+        source: path of a video file, folder of pictures, /dev/videoN, rtsp:// address, or
+            "picamera2" (also "picamera2:1" for the second camera).
+        width: wanted width in pixels of V4L2 and Picamera2 sources.
+        height: wanted height in pixels of V4L2 and Picamera2 sources.
+        fps: wanted frames a second of V4L2 and Picamera2 sources.
+    """
+
+    source: Annotated[str, Meta(min_length=1, max_length=1024)]
+    width: Annotated[int, Meta(ge=160, le=limits.MAX_FRAME_SIDE)] = 1280
+    height: Annotated[int, Meta(ge=120, le=limits.MAX_FRAME_SIDE)] = 720
+    fps: Annotated[int, Meta(ge=1, le=120)] = 25
+
+
+class BrokerConfig(_Section):
+    """The MQTT broker.
+
+    Attributes:
+        host: name or address.
+        port: TCP port.
+        topic_root: first level of every topic.
+        username: MQTT user name, if the broker asks for one.
+        password_file: file (0600) holding the password.
+        ca_file: PEM file of the authority that signed the broker's certificate; turns TLS on.
+        cert_file: the device's client certificate, PEM.
+        key_file: the private key of it, PEM, 0600.
+    """
+
+    host: Annotated[str, Meta(min_length=1, max_length=255)] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=1, le=65535)] = 1883
+    topic_root: Name = limits.DEFAULT_TOPIC_ROOT
+    username: str | None = None
+    password_file: str | None = None
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+
+
+class WatchlistConfig(_Section):
+    """Which list this device obeys, and whose signature makes it one.
+
+    Attributes:
+        id: the list's id.
+        owner_keys: PEM files with the Ed25519 public keys of the list's owner.
+        index: "auto" (exact below the size where HNSW pays), "exact" or "hnsw".
+    """
+
+    id: Name
+    owner_keys: Annotated[list[str], Meta(min_length=1, max_length=8)]
+    index: Literal["auto", "exact", "hnsw"] = "auto"
+
+
+class VisionConfig(_Section):
+    """How faces are found and judged.
+
+    Attributes:
+        models_dir: folder with manifest.json; empty means the one shipped with the software.
+        detector: name in the manifest; empty means its default.
+        embedder: name in the manifest; empty means its default.
+        threads: CPU threads for inference.
+        fpir_target: wanted false positive identification rate of a track against the whole list.
+            The stricter of this and the signed list's is used.
+    """
+
+    models_dir: str = ""
+    detector: str = ""
+    embedder: str = ""
+    threads: Annotated[int, Meta(ge=1, le=16)] = 2
+    fpir_target: Annotated[float, Meta(gt=0, le=limits.FPIR_TARGET_LAXEST)] = (
+        limits.FPIR_TARGET_LAXEST
+    )
+
+
+class Config(_Section):
+    """The whole file."""
+
+    device: DeviceConfig
+    camera: CameraConfig
+    watchlist: WatchlistConfig
+    broker: BrokerConfig = BrokerConfig()
+    vision: VisionConfig = VisionConfig()
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+def parse(document: dict[str, Any]) -> Config:
+    """Turn a decoded document into a `Config`.
+
+    Raises:
+        ConfigError: naming the field and what it may hold.
+    """
+    try:
+        return msgspec.convert(document, Config)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"configuration refused: {error}") from error
+
+
+def load(path: Path) -> Config:
+    """Read a TOML file; relative paths in it are taken from the file's own folder.
+
+    Raises:
+        ConfigError: the file is missing, too large, no TOML, or holds a wrong value.
+    """
+    try:
+        if path.stat().st_size > limits.MAX_CONFIG_BYTES:
+            raise ConfigError(f"{path}: larger than {limits.MAX_CONFIG_BYTES} bytes")
+        document = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from error
+    try:
+        config = parse(document)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    return _anchor(config, path.resolve().parent)
+
+
+def _anchor(config: Config, base: Path) -> Config:
+    """Make the relative paths of a configuration relative to the folder it came from."""
+
+    def absolute(value: str) -> str:
+        return str(base / value) if value else value
+
+    def optional(value: str | None) -> str | None:
+        return absolute(value) if value else value
+
+    source = config.camera.source
+    if "://" not in source and not source.startswith("picamera2"):
+        source = absolute(source)
+    replace = msgspec.structs.replace
+    return replace(
+        config,
+        device=replace(config.device, state_dir=absolute(config.device.state_dir)),
+        camera=replace(config.camera, source=source),
+        broker=replace(
+            config.broker,
+            password_file=optional(config.broker.password_file),
+            ca_file=optional(config.broker.ca_file),
+            cert_file=optional(config.broker.cert_file),
+            key_file=optional(config.broker.key_file),
+        ),
+        watchlist=replace(
+            config.watchlist, owner_keys=[absolute(key) for key in config.watchlist.owner_keys]
+        ),
+        vision=replace(config.vision, models_dir=absolute(config.vision.models_dir)),
+    )

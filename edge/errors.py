@@ -1,0 +1,66 @@
+"""Every error that the device raises on purpose. Two roots: what was given, and what is around.
+
+`BadInput` is about bytes and values from outside: they will not get better by waiting.
+`Unavailable` is about the world: a camera, a broker, a disk; it may come back, so callers retry
+or degrade. A message names what is wrong, the limit or expectation, and what to do.
+"""
+
+
+class LetheError(Exception):
+    """Root of every error that this project raises on purpose."""
+
+
+class BadInput(LetheError):
+    """Something given to us is malformed, altered, out of range or not authorised."""
+
+
+class ConfigError(BadInput):
+    """The configuration is refused whole; the message names field, value and allowed range."""
+
+
+class ModelError(BadInput):
+    """A model file is missing, altered (hash), truncated, or not what the manifest says."""
+
+
+class FrameError(BadInput):
+    """A frame or picture cannot be decoded or has an impossible size."""
+
+
+class VideoEnded(FrameError):
+    """A video stopped before its declared end (truncated or damaged file)."""
+
+
+class FormatError(BadInput):
+    """A message is not in the documented format: size, encoding, schema or value range."""
+
+
+class SignatureRefused(BadInput):
+    """A message is unsigned, altered, or signed by a key that is not trusted for it."""
+
+
+class ListRefused(BadInput):
+    """A watchlist is authentic but may not be used: the message says which rule refuses it."""
+
+
+class EnrolmentRefused(BadInput):
+    """A photo is not good enough to enrol; the message names the measure and the limit."""
+
+
+class IndexRefused(BadInput):
+    """A template or probe is unusable: NaN, wrong dimension, not normalised, duplicate id."""
+
+
+class Unavailable(LetheError):
+    """Something around the device is missing at the moment; trying later may help."""
+
+
+class CameraUnavailable(Unavailable):
+    """The camera cannot be opened or has stopped delivering frames."""
+
+
+class BrokerUnavailable(Unavailable):
+    """The MQTT broker cannot be reached or refused the session."""
+
+
+class StorageUnavailable(Unavailable):
+    """State cannot be written or read: disk full, read-only, or damaged."""

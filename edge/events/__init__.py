@@ -1,0 +1,1 @@
+"""Match events: made, kept until the broker has them, published."""

@@ -1,0 +1,1 @@
+"""The MQTT session: connection, last will, subscriptions."""

@@ -1,0 +1,138 @@
+"""JWS (RFC 7515) with Ed25519 (RFC 8037, RFC 9864) and canonical JSON (RFC 8785), by libraries.
+
+Two forms are used:
+
+* `seal` and `open_sealed`: a compact JWS around bytes. Nothing of the payload is parsed before
+  the signature holds.
+* `sign_document` and `verify_document`: a JSON object stays readable and carries its detached
+  signature in one member, `signature`, made over the canonical form of the rest.
+
+The protected header carries `typ`, so that a signature made for one kind of message never passes
+for another, and `kid`, the RFC 7638 thumbprint of the key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import rfc8785
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from joserfc import jws
+from joserfc.errors import JoseError
+from joserfc.jwk import OKPKey
+
+from edge.errors import FormatError, SignatureRefused
+
+ALGORITHM = "Ed25519"
+SIGNATURE_MEMBER = "signature"
+_MAX_HEADER_BYTES = 1024
+
+
+class _Registry(jws.JWSRegistry):
+    """The library's registry with the payload limit lifted: callers check sizes first."""
+
+    max_payload_length = 2**31
+
+
+_REGISTRY = _Registry(algorithms=[ALGORITHM])
+
+
+def key_id(key: Ed25519PrivateKey | Ed25519PublicKey) -> str:
+    """Return the RFC 7638 SHA-256 thumbprint of a key, 43 base64url characters."""
+    return str(OKPKey.import_key(key).thumbprint())
+
+
+def seal(payload: bytes, *, typ: str, key: Ed25519PrivateKey) -> bytes:
+    """Sign `payload` into a compact JWS.
+
+    Args:
+        payload: any bytes.
+        typ: kind of message, for instance "lethe-watchlist+jws".
+        key: the signer's private key.
+
+    Returns:
+        ASCII bytes, header.payload.signature.
+    """
+    jwk = OKPKey.import_key(key)
+    header = {"alg": ALGORITHM, "typ": typ, "kid": jwk.thumbprint()}
+    return jws.serialize_compact(header, payload, jwk, registry=_REGISTRY).encode("ascii")
+
+
+def open_sealed(
+    sealed: bytes, *, typ: str, trusted: Iterable[Ed25519PublicKey], max_bytes: int
+) -> tuple[bytes, str]:
+    """Check a compact JWS and return its payload and the signer's key id.
+
+    Raises:
+        FormatError: too large or no compact JWS at all.
+        SignatureRefused: unsigned, altered, of another kind, or by a key that is not trusted.
+    """
+    if len(sealed) > max_bytes:
+        raise FormatError(f"message of {len(sealed)} bytes, at most {max_bytes} are read")
+    if sealed.count(b".") != 2:
+        raise FormatError("not a compact JWS: three parts separated by dots were expected")
+    return _verify(sealed, None, typ, trusted)
+
+
+def sign_document(
+    document: Mapping[str, Any], *, typ: str, key: Ed25519PrivateKey
+) -> dict[str, Any]:
+    """Return `document` with a member `signature`: a detached JWS over its canonical form."""
+    body = {k: v for k, v in document.items() if k != SIGNATURE_MEMBER}
+    sealed = seal(canonical(body), typ=typ, key=key).decode("ascii")
+    return {**body, SIGNATURE_MEMBER: jws.detach_content(sealed)}
+
+
+def verify_document(
+    document: Mapping[str, Any], *, typ: str, trusted: Iterable[Ed25519PublicKey]
+) -> str:
+    """Check the `signature` member of a document made by `sign_document`.
+
+    Returns:
+        The signer's key id.
+
+    Raises:
+        FormatError: the document has no canonical form (RFC 8785).
+        SignatureRefused: as for `open_sealed`.
+    """
+    signature = document.get(SIGNATURE_MEMBER)
+    if not isinstance(signature, str) or signature.count(".") != 2:
+        raise SignatureRefused("unsigned: no member 'signature' with a detached JWS")
+    body = {k: v for k, v in document.items() if k != SIGNATURE_MEMBER}
+    return _verify(signature.encode("utf-8"), canonical(body), typ, trusted)[1]
+
+
+def canonical(document: Mapping[str, Any]) -> bytes:
+    """Return the canonical JSON (RFC 8785) of a document.
+
+    Raises:
+        FormatError: it holds a value that JSON or I-JSON cannot carry (NaN, integers over 2^53).
+    """
+    try:
+        return rfc8785.dumps(dict(document))
+    except (rfc8785.CanonicalizationError, RecursionError) as error:
+        raise FormatError(f"no canonical JSON form: {error}") from error
+
+
+def _verify(
+    sealed: bytes, payload: bytes | None, typ: str, trusted: Iterable[Ed25519PublicKey]
+) -> tuple[bytes, str]:
+    keys = {key_id(key): OKPKey.import_key(key) for key in trusted}
+    if len(sealed.partition(b".")[0]) > _MAX_HEADER_BYTES:
+        raise FormatError(f"JWS header longer than {_MAX_HEADER_BYTES} bytes")
+    try:
+        header = jws.extract_compact(sealed, payload).headers()
+        kid = header.get("kid")
+        if header.get("typ") != typ:
+            raise SignatureRefused(f"signed as {header.get('typ')!r}, expected {typ!r}")
+        if header.get("alg") != ALGORITHM:
+            raise SignatureRefused(f"algorithm {header.get('alg')!r}, only {ALGORITHM} is taken")
+        if not isinstance(kid, str) or kid not in keys:
+            raise SignatureRefused(f"signed by key {kid!r}, which is not trusted for this")
+        opened = jws.deserialize_compact(sealed, keys[kid], registry=_REGISTRY, payload=payload)
+    except JoseError as error:
+        raise SignatureRefused(f"signature does not hold: {error}") from error
+    except (ValueError, TypeError, UnicodeError, RecursionError) as error:
+        raise FormatError(f"not a JWS: {error}") from error
+    return opened.payload, kid

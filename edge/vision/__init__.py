@@ -1,0 +1,1 @@
+"""From pixels to templates: detect, align, quality, track, embed."""

@@ -1,0 +1,1 @@
+"""The list of people to look for: authorisation rules, index, sync, decision."""

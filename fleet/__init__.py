@@ -1,0 +1,4 @@
+"""The owner's side: keys, enrolment, signing, publishing, watching events.
+
+Imports `edge.protocol` for formats and `edge.vision` for enrolment; `edge` never imports it.
+"""

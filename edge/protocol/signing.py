@@ -30,9 +30,10 @@ _MAX_HEADER_BYTES = 1024
 
 
 class _Registry(jws.JWSRegistry):
-    """The library's registry with the payload limit lifted: callers check sizes first."""
+    """The library's registry with its size limits lifted: callers check sizes first."""
 
     max_payload_length = 2**31
+    max_value_length = 2**31
 
 
 _REGISTRY = _Registry(algorithms=[ALGORITHM])
@@ -122,7 +123,7 @@ def _verify(
     if len(sealed.partition(b".")[0]) > _MAX_HEADER_BYTES:
         raise FormatError(f"JWS header longer than {_MAX_HEADER_BYTES} bytes")
     try:
-        header = jws.extract_compact(sealed, payload).headers()
+        header = jws.extract_compact(sealed, payload, _REGISTRY).headers()
         kid = header.get("kid")
         if header.get("typ") != typ:
             raise SignatureRefused(f"signed as {header.get('typ')!r}, expected {typ!r}")

@@ -33,7 +33,6 @@ class _Registry(jws.JWSRegistry):
     """The library's registry with its size limits lifted: callers check sizes first."""
 
     max_payload_length = 2**31
-    max_value_length = 2**31
 
 
 _REGISTRY = _Registry(algorithms=[ALGORITHM])

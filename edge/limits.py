@@ -49,3 +49,12 @@ OUTBOX_MAX_EVENTS = 10_000
 """Oldest events make room beyond this, and a gap record says how many."""
 EVENT_EXPIRY_S = 7 * 24 * 3600
 """An event that could not be delivered for so long is dropped, and a gap record says so."""
+
+# --- Models ------------------------------------------------------------------------------------
+MAX_MODEL_BYTES = 64 * 1024 * 1024
+MAX_MANIFEST_BYTES = 1024 * 1024
+
+# --- Vision ------------------------------------------------------------------------------------
+MIN_FRAME_SIDE = 16
+MAX_FACES = 200
+"""Faces taken from one frame, strongest first."""

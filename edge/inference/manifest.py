@@ -1,0 +1,205 @@
+"""The manifest of the model folder: what each file is, and the hash that it must have."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from edge import limits
+from edge.errors import ModelError
+
+Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+Shape = Annotated[tuple[Annotated[int, Meta(ge=1, le=1 << 20)], ...], Meta(max_length=5)]
+
+SHIPPED = Path(__file__).resolve().parents[2] / "models" / "quantized"
+"""The models that come with the software."""
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the published weights come from."""
+
+    registry: str
+    package: str
+    version: str
+    file: str
+    sha256: Sha256
+
+
+class Input(msgspec.Struct, frozen=True, kw_only=True):
+    """The one input tensor: shape (1, height, width, 3), colour order and value range."""
+
+    shape: tuple[Literal[1], int, int, Literal[3]]
+    dtype: Literal["uint8"]
+    colour: Literal["BGR", "RGB"]
+    range: tuple[int, int]
+
+
+class Output(msgspec.Struct, frozen=True, kw_only=True):
+    """An output tensor: its position in the file, and its shape."""
+
+    index: Annotated[int, Meta(ge=0, le=63)]
+    shape: Shape
+
+
+class ImpostorTail(msgspec.Struct, frozen=True, kw_only=True):
+    """Measured scores of different people: at `score[i]`, `fmr[i]` of the comparisons are above.
+
+    Attributes:
+        data: what it was measured on.
+        people: number of different people.
+        comparisons: number of pairs; an FMR below 1 / comparisons is not measured.
+        fmr: false match rates, falling.
+        score: cosines, rising.
+    """
+
+    data: str
+    people: int
+    comparisons: int
+    fmr: tuple[float, ...]
+    score: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        falling = all(a > b for a, b in zip(self.fmr, self.fmr[1:], strict=False))
+        rising = all(a <= b for a, b in zip(self.score, self.score[1:], strict=False))
+        if len(self.fmr) != len(self.score) or len(self.fmr) < 2 or not (falling and rising):
+            raise ValueError("impostor_tail: fmr must fall and score rise, two points at least")
+        if not (
+            self.fmr[-1] > 0 and self.fmr[0] < 1 and -1 <= self.score[0] <= self.score[-1] <= 1
+        ):
+            raise ValueError("impostor_tail: fmr lies in (0, 1), score in [-1, 1]")
+
+
+class _Model(msgspec.Struct, frozen=True, kw_only=True, tag_field="role"):
+    file: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
+    sha256: Sha256
+    bytes: Annotated[int, Meta(ge=1, le=limits.MAX_MODEL_BYTES)]
+    licence: str
+    origin: str
+    source: Source
+    input: Input
+    outputs: dict[str, Output]
+
+
+class DetectorModel(_Model, frozen=True, kw_only=True, tag="detector"):
+    """A face detector.
+
+    Attributes:
+        decode: how outputs become boxes.
+        strides: pixels per cell of each output level.
+        nms_iou: overlap at which the weaker of two boxes is dropped.
+        score_threshold: score from which a box is taken for a face.
+    """
+
+    decode: Literal["yunet-anchor-free"]
+    strides: tuple[int, ...]
+    nms_iou: Annotated[float, Meta(gt=0, lt=1)]
+    score_threshold: Annotated[float, Meta(gt=0, lt=1)]
+
+
+class EmbedderModel(_Model, frozen=True, kw_only=True, tag="embedder"):
+    """A face embedder.
+
+    Attributes:
+        decode: what turns the output into a template.
+        embedder_id: templates of different ids are never compared.
+        dimension: length of a template.
+        alignment: how the face is cut out.
+        impostor_tail: what thresholds follow from (`edge.watchlist.decide`).
+    """
+
+    decode: Literal["l2-normalise"]
+    embedder_id: str
+    dimension: Annotated[int, Meta(ge=16, le=1024)]
+    alignment: Literal["arcface-5pt-112"]
+    impostor_tail: ImpostorTail
+
+
+class Defaults(msgspec.Struct, frozen=True, kw_only=True):
+    """The models used when the configuration names none."""
+
+    detector: str
+    embedder: str
+
+
+class _Document(msgspec.Struct, frozen=True, kw_only=True):
+    schema: Literal[1]
+    defaults: Defaults
+    models: dict[str, DetectorModel | EmbedderModel]
+
+
+class Manifest:
+    """A model folder whose manifest has been read and checked. Files are checked when loaded."""
+
+    def __init__(self, folder: Path, document: _Document) -> None:
+        self.folder = folder
+        self._document = document
+
+    def models(self) -> dict[str, DetectorModel | EmbedderModel]:
+        """Return every model by name."""
+        return dict(self._document.models)
+
+    def detector(self, name: str = "") -> tuple[str, DetectorModel]:
+        """Return a detector by name, or the default one, with its name."""
+        name = name or self._document.defaults.detector
+        model = self._document.models.get(name)
+        if not isinstance(model, DetectorModel):
+            raise ModelError(f"no detector {name!r} in {self.folder}: {self._names(DetectorModel)}")
+        return name, model
+
+    def embedder(self, name: str = "") -> tuple[str, EmbedderModel]:
+        """Return an embedder by name, or the default one, with its name."""
+        name = name or self._document.defaults.embedder
+        model = self._document.models.get(name)
+        if not isinstance(model, EmbedderModel):
+            raise ModelError(f"no embedder {name!r} in {self.folder}: {self._names(EmbedderModel)}")
+        return name, model
+
+    def read(self, model: DetectorModel | EmbedderModel) -> bytes:
+        """Return the bytes of a model's file.
+
+        Raises:
+            ModelError: missing, of another size, or its SHA-256 is not the manifest's.
+        """
+        path = self.folder / model.file
+        try:
+            size = path.stat().st_size
+            if size != model.bytes:
+                raise ModelError(f"{path}: {size} bytes, the manifest says {model.bytes}: refused")
+            content = path.read_bytes()
+        except OSError as error:
+            raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
+        digest = hashlib.sha256(content).hexdigest()
+        if digest != model.sha256:
+            raise ModelError(
+                f"{path}: SHA-256 is {digest}, the manifest says {model.sha256}: refused. "
+                "Restore the file from the release, or rebuild the models"
+            )
+        return content
+
+    def _names(self, kind: type) -> str:
+        return "there are " + ", ".join(
+            sorted(n for n, m in self._document.models.items() if isinstance(m, kind))
+        )
+
+
+def load_manifest(folder: Path | None = None) -> Manifest:
+    """Read `manifest.json` of a model folder (the shipped one by default).
+
+    Raises:
+        ModelError: it is missing, too large, or not in the documented form.
+    """
+    folder = folder or SHIPPED
+    path = folder / "manifest.json"
+    try:
+        if path.stat().st_size > limits.MAX_MANIFEST_BYTES:
+            raise ModelError(f"{path}: larger than {limits.MAX_MANIFEST_BYTES} bytes")
+        document = msgspec.json.decode(path.read_bytes(), type=_Document)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
+    except msgspec.DecodeError as error:
+        raise ModelError(f"{path}: {error}") from error
+    return Manifest(folder, document)

@@ -1,0 +1,67 @@
+"""A face cut out and turned upright: five landmarks onto fixed places in 112×112 pixels."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+SIZE = 112
+"""Side of an aligned face in pixels."""
+
+REFERENCE = np.array(
+    [
+        [38.2946, 51.6963],
+        [73.5318, 51.5014],
+        [56.0252, 71.7366],
+        [41.5493, 92.3655],
+        [70.7299, 92.2041],
+    ],
+    np.float64,
+)
+"""Where the landmarks go: the template of ArcFace (Deng et al. 2019), also OpenCV's."""
+
+_TARGET = REFERENCE[:, 0] + 1j * REFERENCE[:, 1]
+_TARGET_MEAN = _TARGET.mean()
+
+
+def transform(landmarks: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the (2, 3) similarity that brings landmarks nearest to `REFERENCE`.
+
+    The least-squares rotation, scale and shift (Umeyama 1991). Points as complex numbers make it
+    a one-variable linear regression, target = a·source + b.
+
+    Args:
+        landmarks: (5, 2) pixels.
+
+    Raises:
+        ValueError: the landmarks coincide or are not finite.
+    """
+    source = landmarks[:, 0].astype(np.float64) + 1j * landmarks[:, 1].astype(np.float64)
+    mean = source.mean()
+    centred = source - mean
+    spread = float(np.vdot(centred, centred).real)
+    if not np.isfinite(spread) or spread < 1e-9:
+        raise ValueError("landmarks coincide or are not finite")
+    a = np.vdot(centred, _TARGET - _TARGET_MEAN) / spread
+    b = _TARGET_MEAN - a * mean
+    return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
+
+
+def align(
+    image: NDArray[np.uint8], landmarks: NDArray[np.float32], out: NDArray[np.uint8] | None = None
+) -> NDArray[np.uint8]:
+    """Cut out an upright face.
+
+    Args:
+        image: (height, width, 3) uint8, any colour order.
+        landmarks: (5, 2) pixels of `image`.
+        out: (112, 112, 3) uint8 buffer to write to.
+
+    Returns:
+        (112, 112, 3) uint8 in the colour order of `image`; what lies outside it is black.
+    """
+    aligned = cv2.warpAffine(
+        image, transform(landmarks), (SIZE, SIZE), dst=out, flags=cv2.INTER_LINEAR
+    )
+    return aligned.astype(np.uint8, copy=False)

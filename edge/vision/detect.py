@@ -1,0 +1,140 @@
+"""Faces in a frame: letterboxing, the detector network, decoding and non-maximum suppression."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge import limits
+from edge.errors import FrameError
+from edge.inference.base import Network
+from edge.inference.manifest import DetectorModel
+from edge.vision.faces import Face
+
+
+def check_image(image: NDArray[np.uint8]) -> None:
+    """Refuse what is not a picture.
+
+    Raises:
+        FrameError: not (height, width, 3) uint8, empty, or larger than the limit.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise FrameError(f"not a BGR picture: {image.dtype} {image.shape}")
+    if min(image.shape[:2]) < limits.MIN_FRAME_SIDE or max(image.shape[:2]) > limits.MAX_FRAME_SIDE:
+        raise FrameError(
+            f"picture of {image.shape[1]}×{image.shape[0]}: sides must lie between "
+            f"{limits.MIN_FRAME_SIDE} and {limits.MAX_FRAME_SIDE} pixels"
+        )
+
+
+class Detector:
+    """YuNet (Wu et al. 2023, anchor-free). Not for use by two threads at once."""
+
+    def __init__(self, network: Network, model: DetectorModel) -> None:
+        self._network = network
+        self._model = model
+        _, self._height, self._width, _ = model.input.shape
+        self._input = np.zeros(model.input.shape, np.uint8)
+        self._grids = {
+            stride: _grid(self._height // stride, self._width // stride) for stride in model.strides
+        }
+
+    def detect(self, image: NDArray[np.uint8], min_score: float | None = None) -> list[Face]:
+        """Find faces.
+
+        Args:
+            image: (height, width, 3) uint8, BGR.
+            min_score: weakest face returned; the manifest's threshold if None.
+
+        Returns:
+            Faces in pixels of `image`, strongest first.
+
+        Raises:
+            FrameError: not a usable picture.
+            ModelError: the runtime failed.
+        """
+        check_image(image)
+        scale = self._letterbox(image)
+        outputs = self._network.run(self._input)
+        limit = self._model.score_threshold if min_score is None else min_score
+        boxes, landmarks, scores = self._decode(outputs, limit)
+        if not len(scores):
+            return []
+        keep = np.asarray(
+            cv2.dnn.NMSBoxes(
+                np.column_stack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]]).tolist(),
+                scores.tolist(),
+                limit,
+                self._model.nms_iou,
+            )
+        ).ravel()
+        return [
+            Face(
+                box=tuple((boxes[k] / scale).tolist()),
+                landmarks=np.ascontiguousarray(landmarks[k] / scale, np.float32),
+                score=float(scores[k]),
+            )
+            for k in keep[: limits.MAX_FACES]
+        ]
+
+    def _letterbox(self, image: NDArray[np.uint8]) -> float:
+        """Fill the input buffer with `image`, scaled to fit, top left; return the scale."""
+        height, width = image.shape[:2]
+        scale = min(self._width / width, self._height / height)
+        # At least one pixel: a very flat picture must not scale to nothing.
+        w = max(1, min(self._width, round(width * scale)))
+        h = max(1, min(self._height, round(height * scale)))
+        buffer = self._input[0]
+        # Shrinking by averaging keeps small faces from dissolving into aliases.
+        method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        target = buffer[:h, :w]
+        if (h, w) == (height, width):
+            target[:] = image
+        else:
+            target[:] = cv2.resize(image, (w, h), interpolation=method)
+        buffer[h:] = 0
+        buffer[:, w:] = 0
+        if self._model.input.colour == "RGB":
+            cv2.cvtColor(buffer, cv2.COLOR_BGR2RGB, dst=buffer)
+        return float(scale)
+
+    def _decode(
+        self, outputs: dict[str, NDArray[np.float32]], limit: float
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """Turn network outputs into (n, 4) corners, (n, 5, 2) landmarks and (n,) scores.
+
+        Each cell of stride s at column c and row r predicts class and objectness, whose geometric
+        mean is the score; the centre (c + dx, r + dy)·s; the size exp(dw, dh)·s; and landmarks
+        (c + x, r + y)·s.
+        """
+        found_boxes, found_landmarks, found_scores = [], [], []
+        for stride in self._model.strides:
+            cls = outputs[f"cls_{stride}"].ravel()
+            obj = outputs[f"obj_{stride}"].ravel()
+            score = np.sqrt(np.clip(cls, 0, 1) * np.clip(obj, 0, 1))
+            cells = np.flatnonzero(score >= limit)
+            if not len(cells):
+                continue
+            origin = self._grids[stride][cells]
+            box = outputs[f"bbox_{stride}"].reshape(-1, 4)[cells]
+            centre = (origin + box[:, :2]) * stride
+            half = np.exp(np.clip(box[:, 2:], -10, 10)) * (stride / 2)
+            points = outputs[f"kps_{stride}"].reshape(-1, 5, 2)[cells]
+            found_boxes.append(np.hstack([centre - half, centre + half]))
+            found_landmarks.append((points + origin[:, None]) * stride)
+            found_scores.append(score[cells])
+        if not found_scores:
+            nothing = np.zeros(0, np.float32)
+            return nothing.reshape(0, 4), nothing.reshape(0, 5, 2), nothing
+        return (
+            np.concatenate(found_boxes),
+            np.concatenate(found_landmarks),
+            np.concatenate(found_scores),
+        )
+
+
+def _grid(rows: int, columns: int) -> NDArray[np.float32]:
+    """Return (rows·columns, 2) float32: column and row of each cell, row by row."""
+    y, x = np.mgrid[:rows, :columns]
+    return np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float32)

@@ -1,0 +1,108 @@
+"""The eye as a whole: models loaded from a manifest, faces found, measured and embedded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.inference.litert import LiteRtNetwork
+from edge.inference.manifest import EmbedderModel, load_manifest
+from edge.vision import quality as quality_module
+from edge.vision.align import align
+from edge.vision.detect import Detector
+from edge.vision.embed import Embedder
+from edge.vision.faces import Face
+from edge.vision.quality import Quality
+
+
+class Vision:
+    """Detector and embedder together. Not for use by two threads at once.
+
+    Attributes:
+        detector_name: the detector's name in the manifest.
+        embedder_name: the embedder's name in the manifest.
+        embedder_model: the embedder's entry in the manifest (impostor tail, dimension).
+        models: what an event says of the models: name to the first 16 hex digits of the hash.
+        runtime: what runs them, for people.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        embedder: Embedder,
+        *,
+        detector_name: str,
+        embedder_name: str,
+        embedder_model: EmbedderModel,
+        models: dict[str, str],
+        runtime: str,
+    ) -> None:
+        self._detector = detector
+        self._embedder = embedder
+        self.detector_name = detector_name
+        self.embedder_name = embedder_name
+        self.embedder_model = embedder_model
+        self.models = models
+        self.runtime = runtime
+        self.embedder_id = embedder.embedder_id
+        self.dimension = embedder.dimension
+
+    @classmethod
+    def open(
+        cls,
+        models_dir: Path | None = None,
+        detector: str = "",
+        embedder: str = "",
+        threads: int = 2,
+    ) -> Vision:
+        """Load the models.
+
+        Args:
+            models_dir: folder with manifest.json; the shipped one if None.
+            detector: name in the manifest; its default if empty.
+            embedder: name in the manifest; its default if empty.
+            threads: CPU threads for inference.
+
+        Raises:
+            ModelError: a file is missing, altered, or not what the manifest says.
+        """
+        manifest = load_manifest(models_dir)
+        detector, detector_model = manifest.detector(detector)
+        embedder, embedder_model = manifest.embedder(embedder)
+        detector_network = LiteRtNetwork(
+            manifest.read(detector_model), detector_model, threads=threads
+        )
+        embedder_network = LiteRtNetwork(
+            manifest.read(embedder_model), embedder_model, threads=threads
+        )
+        return cls(
+            Detector(detector_network, detector_model),
+            Embedder(embedder_network, embedder_model),
+            detector_name=detector,
+            embedder_name=embedder,
+            embedder_model=embedder_model,
+            models={detector: detector_model.sha256[:16], embedder: embedder_model.sha256[:16]},
+            runtime=detector_network.runtime,
+        )
+
+    def detect(self, image: NDArray[np.uint8], min_score: float | None = None) -> list[Face]:
+        """Find faces; see `Detector.detect`."""
+        return self._detector.detect(image, min_score)
+
+    def align(self, image: NDArray[np.uint8], face: Face) -> NDArray[np.uint8]:
+        """Cut out a face upright: (112, 112, 3) uint8, BGR."""
+        return align(image, face.landmarks)
+
+    def quality(self, image: NDArray[np.uint8], face: Face) -> Quality:
+        """Measure a view of a face; see `edge.vision.quality`."""
+        return quality_module.measure(face, self.align(image, face))
+
+    def embed(self, image: NDArray[np.uint8], face: Face) -> NDArray[np.float32]:
+        """Return the template of a face in a frame: (dimension,) float32 of length 1."""
+        return self._embedder.embed(self.align(image, face))
+
+    def embed_aligned(self, aligned: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the template of an aligned face: (dimension,) float32 of length 1."""
+        return self._embedder.embed(aligned)

@@ -58,3 +58,36 @@ MAX_MANIFEST_BYTES = 1024 * 1024
 MIN_FRAME_SIDE = 16
 MAX_FACES = 200
 """Faces taken from one frame, strongest first."""
+TRACK_MIN_IOU = 0.2
+"""Least overlap of a face with a track's expected place."""
+TRACK_LOST_S = 0.8
+"""A track not seen for so long has ended."""
+VIEW_MIN_EYE_DISTANCE = 9.0
+"""Views with fewer pixels between the eyes are not judged."""
+VIEW_MIN_FRONTALITY = 0.15
+VIEW_MIN_SHARPNESS = 0.05
+VIEW_MIN_BRIGHTNESS = 0.06
+VIEW_MAX_BRIGHTNESS = 0.95
+VIEW_MIN_CONTRAST = 0.06
+SHOT_WINDOW_S = 0.16
+"""From each window at most the best view is embedded."""
+SHOTS_ENOUGH = 4
+"""So many views are embedded in any case; a further one must be clearly better."""
+SHOT_BETTER = 1.15
+SHOTS_KEPT = 6
+SAME_TRACK_COSINE = 0.15
+"""A view less like its track than this is another person's."""
+WEAK_FACE_SCORE = 0.4
+"""Detections from here up may continue a track; only stronger ones may begin one."""
+CUT_DIFFERENCE = 18.0
+"""Mean change in grey levels between two frames that is taken for a cut: every track ends."""
+
+# --- Decision ----------------------------------------------------------------------------------
+FPIR_TARGET_DEFAULT = 0.001
+MATCH_SCORE_FLOOR = 0.30
+"""No threshold lies below this, whatever the list's size: thumbnails of strangers reach 0.3."""
+MIN_AGREEING_VIEWS = 2
+VIEW_SCORE_SLACK = 0.05
+"""A single view may fall short of the track's threshold by so much and still agree."""
+COOL_DOWN_S = 2.0
+"""Someone seen again so soon after a reported track ended is the same sighting: no new event."""

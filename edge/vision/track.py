@@ -1,0 +1,189 @@
+"""Faces associated over frames, by place and motion only. Pure: no pictures, no templates.
+
+The association is ByteTrack's (Zhang et al. 2022): strong detections are matched first, weak ones
+may only continue a track, and only strong ones begin one. Motion is predicted by OpenCV's Kalman
+filter with constant velocity. Pairs are taken greedily by overlap: faces seldom overlap, so an
+optimal assignment differs from it only where identity is doubtful anyway, and there the
+templates decide (`edge.vision.shots`). docs/adr/0002 says why no tracking library is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge import limits
+from edge.vision.faces import Face
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(slots=True, eq=False)
+class Track:
+    """One face followed over frames.
+
+    Attributes:
+        id: number within this run; never leaves the device.
+        face: the face as last seen.
+        first_frame: index of the first frame.
+        last_frame: index of the last frame it was seen in.
+        first_seconds: time of the first frame.
+        last_seconds: time of the last frame it was seen in.
+        sightings: number of frames it was seen in.
+    """
+
+    id: int
+    face: Face
+    first_frame: int
+    last_frame: int
+    first_seconds: float
+    last_seconds: float
+    sightings: int = 1
+    _motion: _Motion = field(repr=False, kw_only=True)
+
+    @property
+    def predicted(self) -> Box:
+        """Where the face is expected in the present frame: left, top, right, bottom in pixels."""
+        return self._motion.box
+
+
+class _Motion:
+    """Constant-velocity Kalman filter over centre and size, in pixels and pixels a second."""
+
+    def __init__(self, box: Box) -> None:
+        centre_x, centre_y, width, height = _centred(box)
+        self._filter = cv2.KalmanFilter(6, 4)
+        self._filter.measurementMatrix = np.eye(4, 6, dtype=np.float32)
+        self._filter.statePost = np.array(
+            [[centre_x], [centre_y], [width], [height], [0], [0]], np.float32
+        )
+        # Noise is proportional to the face: a near face moves more pixels than a far one.
+        size = np.float32(max(width, height))
+        self._process = (size * np.array([0.3, 0.3, 0.15, 0.15, 3.0, 3.0], np.float32)) ** 2
+        self._filter.measurementNoiseCov = np.diag(
+            (size * np.array([0.05, 0.05, 0.08, 0.08], np.float32)) ** 2
+        )
+        self._filter.errorCovPost = np.diag(
+            (size * np.array([0.05, 0.05, 0.08, 0.08, 2.0, 2.0], np.float32)) ** 2
+        )
+        self.box = box
+
+    def predict(self, elapsed: float) -> None:
+        transition = np.eye(6, dtype=np.float32)
+        transition[0, 4] = transition[1, 5] = elapsed
+        self._filter.transitionMatrix = transition
+        self._filter.processNoiseCov = np.diag(self._process * np.float32(max(elapsed, 1e-3)))
+        self._set(self._filter.predict())
+
+    def correct(self, box: Box) -> None:
+        measured = np.array(_centred(box), np.float32).reshape(4, 1)
+        self._set(self._filter.correct(measured))
+
+    def _set(self, state: NDArray[np.float32]) -> None:
+        x, y, width, height = (float(v) for v in state[:4, 0])
+        width, height = max(width, 1.0), max(height, 1.0)
+        self.box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+
+
+class Tracker:
+    """Follows faces from frame to frame."""
+
+    def __init__(self) -> None:
+        self._tracks: list[Track] = []
+        self._next_id = 1
+        self._seconds: float | None = None
+
+    @property
+    def tracks(self) -> Sequence[Track]:
+        """The tracks alive, seen in the last frame or lost for a short while."""
+        return self._tracks
+
+    def update(
+        self, frame: int, seconds: float, strong: Sequence[Face], weak: Sequence[Face] = ()
+    ) -> tuple[list[Track], list[Track]]:
+        """Take the faces of the next frame.
+
+        Args:
+            frame: index of the frame.
+            seconds: its time; never decreasing.
+            strong: faces that may begin a track.
+            weak: faces that may only continue one.
+
+        Returns:
+            The tracks seen in this frame, and those that have ended by now.
+        """
+        elapsed = 0.0 if self._seconds is None else max(0.0, seconds - self._seconds)
+        self._seconds = seconds
+        for track in self._tracks:
+            track._motion.predict(elapsed)
+        seen: list[Track] = []
+        waiting = list(self._tracks)
+        unmatched: Sequence[Face] = ()
+        for detections in (strong, weak):
+            pairs, waiting, left = _match(waiting, detections)
+            for track, face in pairs:
+                track._motion.correct(face.box)
+                track.face = face
+                track.last_frame, track.last_seconds = frame, seconds
+                track.sightings += 1
+                seen.append(track)
+            if detections is strong:
+                unmatched = left
+        for face in unmatched:
+            track = Track(
+                self._next_id, face, frame, frame, seconds, seconds, _motion=_Motion(face.box)
+            )
+            self._next_id += 1
+            self._tracks.append(track)
+            seen.append(track)
+        ended = [t for t in waiting if seconds - t.last_seconds > limits.TRACK_LOST_S]
+        if ended:
+            self._tracks = [t for t in self._tracks if t not in ended]
+        return seen, ended
+
+    def end_all(self) -> list[Track]:
+        """End every track, at a cut or at the end of the source, and return them."""
+        ended, self._tracks = self._tracks, []
+        return ended
+
+
+def _match(
+    tracks: Sequence[Track], faces: Sequence[Face]
+) -> tuple[list[tuple[Track, Face]], list[Track], list[Face]]:
+    """Pair tracks with faces, best overlap first; return pairs, tracks left, faces left."""
+    if not tracks or not faces:
+        return [], list(tracks), list(faces)
+    overlap = iou(
+        np.array([t.predicted for t in tracks], np.float64),
+        np.array([f.box for f in faces], np.float64),
+    )
+    pairs: list[tuple[Track, Face]] = []
+    free_tracks, free_faces = set(range(len(tracks))), set(range(len(faces)))
+    for flat in np.argsort(-overlap, axis=None, kind="stable"):
+        t, f = divmod(int(flat), len(faces))
+        if overlap[t, f] < limits.TRACK_MIN_IOU:
+            break
+        if t in free_tracks and f in free_faces:
+            pairs.append((tracks[t], faces[f]))
+            free_tracks.discard(t)
+            free_faces.discard(f)
+    return pairs, [tracks[t] for t in sorted(free_tracks)], [faces[f] for f in sorted(free_faces)]
+
+
+def iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (n, m) overlaps, 0 to 1, of (n, 4) and (m, 4) boxes: intersection over union."""
+    top_left = np.maximum(a[:, None, :2], b[None, :, :2])
+    bottom_right = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    common = np.prod(np.clip(bottom_right - top_left, 0, None), axis=2)
+    areas = [np.prod(x[:, 2:] - x[:, :2], axis=1) for x in (a, b)]
+    union = areas[0][:, None] + areas[1][None, :] - common
+    return np.asarray(common / np.maximum(union, 1e-9))
+
+
+def _centred(box: Box) -> tuple[float, float, float, float]:
+    left, top, right, bottom = box
+    return (left + right) / 2, (top + bottom) / 2, right - left, bottom - top

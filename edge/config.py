@@ -114,7 +114,7 @@ class VisionConfig(_Section):
     embedder: str = ""
     threads: Annotated[int, Meta(ge=1, le=16)] = 2
     fpir_target: Annotated[float, Meta(gt=0, le=limits.FPIR_TARGET_LAXEST)] = (
-        limits.FPIR_TARGET_LAXEST
+        limits.FPIR_TARGET_DEFAULT
     )
 
 

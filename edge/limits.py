@@ -81,6 +81,8 @@ WEAK_FACE_SCORE = 0.4
 """Detections from here up may continue a track; only stronger ones may begin one."""
 CUT_DIFFERENCE = 18.0
 """Mean change in grey levels between two frames that is taken for a cut: every track ends."""
+CUT_THUMBNAIL = (32, 18)
+"""Width and height of the miniature in which cuts are looked for."""
 
 # --- Decision ----------------------------------------------------------------------------------
 FPIR_TARGET_DEFAULT = 0.001

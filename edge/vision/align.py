@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.errors import FrameError
+
 SIZE = 112
 """Side of an aligned face in pixels."""
 
@@ -35,14 +37,16 @@ def transform(landmarks: NDArray[np.float32]) -> NDArray[np.float64]:
         landmarks: (5, 2) pixels.
 
     Raises:
-        ValueError: the landmarks coincide or are not finite.
+        FrameError: the landmarks coincide or are not finite.
     """
+    if not np.isfinite(landmarks).all():
+        raise FrameError("landmarks are not finite")
     source = landmarks[:, 0].astype(np.float64) + 1j * landmarks[:, 1].astype(np.float64)
     mean = source.mean()
     centred = source - mean
     spread = float(np.vdot(centred, centred).real)
-    if not np.isfinite(spread) or spread < 1e-9:
-        raise ValueError("landmarks coincide or are not finite")
+    if spread < 1e-9:
+        raise FrameError("landmarks coincide")
     a = np.vdot(centred, _TARGET - _TARGET_MEAN) / spread
     b = _TARGET_MEAN - a * mean
     return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])

@@ -40,6 +40,11 @@ class Detector:
             stride: _grid(self._height // stride, self._width // stride) for stride in model.strides
         }
 
+    @property
+    def strong_score(self) -> float:
+        """The manifest's threshold: the score from which a box is taken for a face."""
+        return self._model.score_threshold
+
     def detect(self, image: NDArray[np.uint8], min_score: float | None = None) -> list[Face]:
         """Find faces.
 
@@ -69,14 +74,16 @@ class Detector:
                 self._model.nms_iou,
             )
         ).ravel()
-        return [
+        faces = (
             Face(
                 box=tuple((boxes[k] / scale).tolist()),
                 landmarks=np.ascontiguousarray(landmarks[k] / scale, np.float32),
                 score=float(scores[k]),
             )
             for k in keep[: limits.MAX_FACES]
-        ]
+        )
+        # Landmarks in one spot are no face, and could not be aligned.
+        return [face for face in faces if face.eye_distance > 1.0]
 
     def _letterbox(self, image: NDArray[np.uint8]) -> float:
         """Fill the input buffer with `image`, scaled to fit, top left; return the scale."""

@@ -87,6 +87,11 @@ class Vision:
             runtime=detector_network.runtime,
         )
 
+    @property
+    def strong_score(self) -> float:
+        """The score from which a detection is taken for a face."""
+        return self._detector.strong_score
+
     def detect(self, image: NDArray[np.uint8], min_score: float | None = None) -> list[Face]:
         """Find faces; see `Detector.detect`."""
         return self._detector.detect(image, min_score)

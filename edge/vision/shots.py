@@ -68,7 +68,9 @@ class Shots:
         ):
             self._waiting = (quality, aligned)
 
-    def due(self, seconds: float, *, closing: bool = False) -> tuple[Quality, NDArray[np.uint8]] | None:
+    def due(
+        self, seconds: float, *, closing: bool = False
+    ) -> tuple[Quality, NDArray[np.uint8]] | None:
         """Return the view to embed now, if there is one, and begin a new window.
 
         Args:

@@ -1,0 +1,252 @@
+"""The way of a frame, top to bottom: detect, track, best shots, align and embed, match, decide.
+
+Nothing here touches disk or network. Pictures and templates live in RAM for as long as their
+track is in view; a track that ends takes them along. Where no list is in force nothing is even
+detected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge import limits
+from edge.camera.base import Frame
+from edge.inference.manifest import EmbedderModel
+from edge.vision.detect import check_image
+from edge.vision.faces import Face
+from edge.vision.quality import Quality, measure
+from edge.vision.shots import Shot, Shots
+from edge.vision.track import Track, Tracker
+from edge.watchlist.decide import Decision, decide, threshold
+from edge.watchlist.gallery import Gallery
+from edge.watchlist.index import Hit
+
+
+class Eye(Protocol):
+    """What the pipeline needs of `edge.vision.engine.Vision`."""
+
+    embedder_model: EmbedderModel
+
+    def detect(self, image: NDArray[np.uint8], min_score: float | None = None) -> list[Face]:
+        """Find faces in a (height, width, 3) uint8 BGR picture, strongest first."""
+
+    def align(self, image: NDArray[np.uint8], face: Face) -> NDArray[np.uint8]:
+        """Cut out a face upright: (112, 112, 3) uint8, BGR."""
+
+    def embed_aligned(self, aligned: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the template, (dimension,) float32 of length 1."""
+
+    @property
+    def strong_score(self) -> float:
+        """The score from which a detection may begin a track."""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A candidate: what the event is made of."""
+
+    decision: Decision
+    gallery: Gallery
+    fpir_target: float
+    face: Face
+    quality: Quality
+    frame_size: tuple[int, int]
+    first_frame: int
+    last_frame: int
+
+
+@dataclass(slots=True)
+class Counters:
+    """What happened in this process. For the benchmark and the demonstration: never published."""
+
+    frames: int = 0
+    faces: int = 0
+    tracks: int = 0
+    embeddings: int = 0
+
+
+class Observer(Protocol):
+    """Sees what the pipeline saw, in this process only: the demonstration's annotator."""
+
+    def saw(self, frame: Frame, faces: Sequence[Face], tracks: Sequence[SeenTrack]) -> None:
+        """Take a processed frame, all its detections however weak, and the tracks seen in it."""
+
+
+@dataclass(slots=True, eq=False)
+class SeenTrack:
+    """A track with its views and, once it is a candidate, the decision."""
+
+    track: Track
+    shots: Shots = field(default_factory=Shots)
+    decision: Decision | None = None
+    judged_by: Gallery | None = None
+    frame_size: tuple[int, int] = (0, 0)
+
+
+class Pipeline:
+    """Judges frames against the list in force. For one thread."""
+
+    def __init__(
+        self,
+        eye: Eye,
+        gallery: Callable[[], Gallery | None],
+        on_match: Callable[[Match], None],
+        *,
+        now: Callable[[], float],
+        fpir_target: float = limits.FPIR_TARGET_DEFAULT,
+        observer: Observer | None = None,
+    ) -> None:
+        """Wire a pipeline.
+
+        Args:
+            eye: detector and embedder.
+            gallery: gives the list in force, or None; asked for every frame.
+            on_match: takes a candidate; called once a track and sighting.
+            now: wall clock, seconds since 1970.
+            fpir_target: the device's own; the stricter of it and the list's is used.
+            observer: sees every processed frame.
+        """
+        self._eye = eye
+        self._gallery = gallery
+        self._on_match = on_match
+        self._now = now
+        self._fpir_target = fpir_target
+        self._observer = observer
+        self._tracker = Tracker()
+        self._seen: dict[int, SeenTrack] = {}
+        self._last_sighting: dict[str, float] = {}
+        self._thumbnail: NDArray[np.uint8] | None = None
+        self.counters = Counters()
+
+    def process(self, frame: Frame) -> None:
+        """Judge the next frame.
+
+        Raises:
+            FrameError: the frame is no picture; the next may be.
+        """
+        self.counters.frames += 1
+        gallery = self._gallery()
+        if gallery is None or not len(gallery):
+            self._forget_all()
+            if self._observer:
+                self._observer.saw(frame, (), ())
+            return
+        if self._is_cut(frame.image):
+            self._end(self._tracker.end_all(), gallery)
+
+        faces = self._eye.detect(frame.image, limits.WEAK_FACE_SCORE)
+        strong = [f for f in faces if f.score >= self._eye.strong_score]
+        weak = faces[len(strong) :]
+        tracks, ended = self._tracker.update(frame.index, frame.seconds, strong, weak)
+        self.counters.faces += len(strong)
+
+        for track in tracks:
+            self._look(track, frame, gallery)
+        self._end(ended, gallery)
+        if self._observer:
+            self._observer.saw(frame, faces, [self._seen[t.id] for t in tracks])
+
+    def finish(self) -> None:
+        """Judge what is still waiting at the source's end, then forget everything."""
+        gallery = self._gallery()
+        if gallery is not None and len(gallery):
+            self._end(self._tracker.end_all(), gallery)
+        self._forget_all()
+
+    def _look(self, track: Track, frame: Frame, gallery: Gallery) -> None:
+        """Take a view of a track seen in this frame, and judge it when it is time."""
+        seen = self._seen.get(track.id)
+        if seen is None:
+            seen = self._seen[track.id] = SeenTrack(track)
+            self.counters.tracks += 1
+        seen.frame_size = (frame.image.shape[1], frame.image.shape[0])
+        if seen.judged_by is not None and seen.judged_by is not gallery:
+            seen.decision = None  # a new list: what was decided by the old one is void
+            self._judge(seen, gallery)
+        if seen.decision is not None:
+            self._last_sighting[seen.decision.entry] = frame.seconds
+            return
+        aligned = self._eye.align(frame.image, track.face)
+        seen.shots.offer(frame.seconds, measure(track.face, aligned), aligned)
+        self._embed(seen, frame.seconds, gallery)
+
+    def _embed(
+        self, seen: SeenTrack, seconds: float, gallery: Gallery, *, closing: bool = False
+    ) -> None:
+        """Embed the view that is due, if any, and judge the track by it."""
+        due = seen.shots.due(seconds, closing=closing)
+        if due is None:
+            return
+        quality, aligned = due
+        self.counters.embeddings += 1
+        seen.shots.add(Shot(self._eye.embed_aligned(aligned), quality))
+        self._judge(seen, gallery)
+
+    def _judge(self, seen: SeenTrack, gallery: Gallery) -> None:
+        """Decide about a track with the views it has; report it if it is a new sighting."""
+        seen.judged_by = gallery
+        now = self._now()
+        shots = seen.shots.shots
+        fpir_target = min(self._fpir_target, gallery.authorisation.fpir_target)
+        decision = decide(
+            _best(gallery.search(seen.shots.fused(), now, 1)),
+            [_best(gallery.search(shot.template, now, 1)) for shot in shots],
+            threshold(self._eye.embedder_model.impostor_tail, len(gallery), fpir_target),
+        )
+        if decision is None:
+            return
+        seen.decision = decision
+        seconds = seen.track.last_seconds
+        last = self._last_sighting.get(decision.entry)
+        self._last_sighting[decision.entry] = seconds
+        if last is not None and seconds - last < limits.COOL_DOWN_S:
+            return
+        self._on_match(
+            Match(
+                decision=decision,
+                gallery=gallery,
+                fpir_target=fpir_target,
+                face=seen.track.face,
+                quality=shots[0].quality,
+                frame_size=seen.frame_size,
+                first_frame=seen.track.first_frame,
+                last_frame=seen.track.last_frame,
+            )
+        )
+
+    def _end(self, tracks: Sequence[Track], gallery: Gallery) -> None:
+        """Judge the waiting views of tracks that have ended, and forget these tracks."""
+        for track in tracks:
+            seen = self._seen.pop(track.id)
+            if seen.decision is None:
+                self._embed(seen, track.last_seconds, gallery, closing=True)
+
+    def _forget_all(self) -> None:
+        """Drop every picture, template and sighting."""
+        self._tracker.end_all()
+        self._seen.clear()
+        self._last_sighting.clear()
+        self._thumbnail = None
+
+    def _is_cut(self, image: NDArray[np.uint8]) -> bool:
+        """Whether this frame follows a cut: it shows another scene than the one before."""
+        check_image(image)
+        width, height = limits.CUT_THUMBNAIL
+        # A coarse sample is enough, and spares reading every pixel of a large frame.
+        step = max(1, min(image.shape[1] // (4 * width), image.shape[0] // (4 * height)))
+        sample = np.ascontiguousarray(image[::step, ::step, 1])
+        small = cv2.resize(sample, (width, height), interpolation=cv2.INTER_AREA)
+        before, self._thumbnail = self._thumbnail, small
+        if before is None:
+            return False
+        return float(np.mean(cv2.absdiff(before, small))) > limits.CUT_DIFFERENCE
+
+
+def _best(hits: Sequence[Hit]) -> Hit | None:
+    return hits[0] if hits else None

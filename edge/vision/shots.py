@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from edge import limits
 from edge.vision.quality import Quality
 
+View = tuple[Quality, NDArray[np.uint8]]
+"""A view not yet embedded: its quality, and the aligned face (112, 112, 3) uint8, BGR."""
+
 
 @dataclass(frozen=True, slots=True)
 class Shot:
@@ -45,7 +48,7 @@ class Shots:
 
     def __init__(self) -> None:
         self._shots: list[Shot] = []
-        self._waiting: tuple[Quality, NDArray[np.uint8]] | None = None
+        self._waiting: View | None = None
         self._window_from: float | None = None
 
     @property
@@ -68,9 +71,7 @@ class Shots:
         ):
             self._waiting = (quality, aligned)
 
-    def due(
-        self, seconds: float, *, closing: bool = False
-    ) -> tuple[Quality, NDArray[np.uint8]] | None:
+    def due(self, seconds: float, *, closing: bool = False) -> View | None:
         """Return the view to embed now, if there is one, and begin a new window.
 
         Args:

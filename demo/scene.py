@@ -6,6 +6,7 @@ as an ordinary video file and read back by the device like any other.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,11 +64,11 @@ def frames() -> Iterator[NDArray[np.uint8]]:
     """Yield the frames of the scene, (360, 640, 3) uint8, BGR; the same at every call."""
     random = np.random.default_rng(2026)
     background = _corridor(random)
-    cutouts = [_cut_out(actor) for actor in ACTORS]
+    portraits = [_cut_out(actor) for actor in ACTORS]
     for index in range(FRAMES):
         scene = background.copy()
-        for actor, (colour, alpha) in zip(ACTORS, cutouts, strict=True):
-            _place(scene, actor, colour, alpha, index)
+        for actor, portrait in zip(ACTORS, portraits, strict=True):
+            _place(scene, actor, portrait, index)
         yield _camera(scene, index, random)
 
 
@@ -88,7 +89,7 @@ def write(path: Path) -> None:
 
 
 def _corridor(random: np.random.Generator) -> NDArray[np.float32]:
-    """A wall, a floor and doors, with the unevenness of real surfaces."""
+    """Paint a wall, a floor and doors, with the unevenness of real surfaces."""
     wall = np.linspace(150, 105, HEIGHT, dtype=np.float32)[:, None, None]
     scene = np.broadcast_to(wall * np.array([0.95, 1.0, 1.04], np.float32), (HEIGHT, WIDTH, 3))
     scene = scene.copy()
@@ -101,38 +102,37 @@ def _corridor(random: np.random.Generator) -> NDArray[np.float32]:
     return scene + cv2.resize(texture, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)[..., None]
 
 
-def _cut_out(actor: Actor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the portrait and a soft mask of head and shoulders, (h, w, 3) and (h, w, 1)."""
+def _cut_out(actor: Actor) -> NDArray[np.uint8]:
+    """Return the portrait with a soft mask of head and shoulders, (h, w, 4) uint8, BGRA."""
     picture = cv2.imread(str(actor.portrait), cv2.IMREAD_COLOR)
     if picture is None:
         raise OSError(f"{actor.portrait}: cannot be read; restore it from the release")
     x, y, half_width, half_height = actor.head
-    mask = np.zeros(picture.shape[:2], np.float32)
-    cv2.ellipse(mask, ((x, y), (2 * half_width, 2 * half_height), 0), 1.0, -1)
-    mask = cv2.GaussianBlur(mask, (0, 0), actor.face / 14)
-    return picture.astype(np.float32), mask[..., None]
+    mask = np.zeros(picture.shape[:2], np.uint8)
+    cv2.ellipse(mask, ((x, y), (2 * half_width, 2 * half_height), 0), 255, -1)
+    mask = cv2.GaussianBlur(mask, (0, 0), actor.face / 14).astype(np.uint8)
+    return np.dstack([picture, mask]).astype(np.uint8)
 
 
 def _place(
-    scene: NDArray[np.float32],
-    actor: Actor,
-    colour: NDArray[np.float32],
-    alpha: NDArray[np.float32],
-    index: int,
+    scene: NDArray[np.float32], actor: Actor, portrait: NDArray[np.uint8], index: int
 ) -> None:
     """Draw an actor into the scene where the way has led to, nodding and swaying a little."""
     way = np.array(actor.way)
     if not way[0, 0] <= index <= way[-1, 0]:
         return
     x, y, face = (float(np.interp(index, way[:, 0], way[:, i])) for i in (1, 2, 3))
-    y += 3.0 * np.sin(index / 3.0)
-    turn = cv2.getRotationMatrix2D(actor.head[:2], 5.0 * np.sin(index / 11.0), face / actor.face)
-    turn[:, 2] += (x - actor.head[0], y - actor.head[1])
-    shrink = max(1.0, actor.face / face)
-    blurred = cv2.GaussianBlur(colour, (0, 0), 0.4 * shrink)  # what the lens does to a far face
+    y += 3.0 * math.sin(index / 3.0)
+    scale = face / actor.face
+    turn = cv2.getRotationMatrix2D(actor.head[:2], 5.0 * math.sin(index / 11.0), scale)
+    turn[0, 2] += x - actor.head[0]
+    turn[1, 2] += y - actor.head[1]
+    blurred = cv2.GaussianBlur(portrait, (0, 0), 0.4 / min(1.0, scale))  # the lens, for a far face
     drawn = cv2.warpAffine(blurred, turn, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR)
-    mask = cv2.warpAffine(alpha, turn, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR)[..., None]
-    scene += (drawn - scene) * mask
+    reach = 1.2 * scale * max(actor.head[2:])
+    across = slice(max(0, int(x - reach)), max(0, int(x + reach)))
+    part, place = drawn[:, across], scene[:, across]
+    place += (part[..., :3] - place) * (part[..., 3:] / np.float32(255))
 
 
 def _camera(
@@ -143,6 +143,6 @@ def _camera(
     light = 0.85 + 0.25 * np.sin(index / 37.0) + 0.18 * across * np.cos(index / 23.0)
     picture = scene * light.astype(np.float32)
     if index % 60 < 12:  # a shake of the hand every few seconds
-        picture = cv2.blur(picture, (5, 1))
+        picture = np.asarray(cv2.blur(picture, (5, 1)), np.float32)
     picture += 5.0 * random.standard_normal(picture.shape, np.float32)
-    return np.clip(picture, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(picture, 0, 255), np.uint8)

@@ -1,0 +1,75 @@
+"""The entry of the command line. A command's module is imported only when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from edge.errors import ConfigError, LetheError
+
+COMMANDS = {
+    "demo": "Show it at work on a made-up scene: no camera, broker or key needed.",
+    "run": "Run the device: camera, watchlist, events.",
+    "watchlist": "Enrol, sign, publish and revoke (for the owner of a list).",
+    "events": "Follow and verify what devices report.",
+    "doctor": "Check this machine, and the configuration if one is given.",
+    "test": "Run every check and test of the project.",
+}
+"""Command and its line in the help. Each is the `app` of the module `cli.<command>`."""
+
+
+class _Commands(TyperGroup):
+    """Puts the real command in the place of its line in the help, and words our errors."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 (typer's own types are private)
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, typer.main.get_command(importlib.import_module(f"cli.{name}").app), rest
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
+        try:
+            return super().invoke(ctx)
+        except LetheError as error:
+            if ctx.params["debug"]:
+                raise
+            typer.echo(f"lethe: {error}", err=True)
+            raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from error
+
+
+app = typer.Typer(
+    cls=_Commands,
+    name="lethe",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        project = Path(__file__).resolve().parents[1] / "pyproject.toml"
+        typer.echo(tomllib.loads(project.read_text("utf-8"))["project"]["version"])
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Recognise only the people it was lawfully told to look for, and forget everyone else."""
+
+
+for _name, _help in COMMANDS.items():
+    app.command(_name, help=_help)(lambda: None)
+
+if __name__ == "__main__":
+    app(prog_name="lethe")

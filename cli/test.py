@@ -1,0 +1,100 @@
+"""`./lethe test`: lint, types and tests, with what they need installed first."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import typer
+
+ROOT = Path(__file__).resolve().parents[1]
+DEV_LOCK = ROOT / "requirements" / "dev.txt"
+STAMP = Path(sys.prefix) / "lethe-dev-stamp"
+"""Holds the hash of the lock that the test tools were installed from."""
+
+
+class DebianPackage(NamedTuple):
+    """A Debian package that some tests need: they skip where `program` is not found."""
+
+    name: str
+    program: str
+
+
+TEST_PACKAGES = (
+    DebianPackage("mosquitto", "mosquitto"),  # the MQTT 5 broker that tests start
+    DebianPackage("shellcheck", "shellcheck"),  # reads ./lethe and the other shell scripts
+)
+
+CHECKS = {
+    "ruff check": ["ruff", "check", "."],
+    "ruff format": ["ruff", "format", "--check", "."],
+    "mypy": ["mypy"],
+}
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def run_tests(
+    context: typer.Context,
+    slow: Annotated[bool, typer.Option("--slow", help="Run the slow tests too.")] = False,
+) -> None:
+    """Run ruff, mypy and pytest; further arguments go to pytest. Exit code 0: all of it passed."""
+    _install_tools()
+    _install_packages()
+    failed = [name for name, command in CHECKS.items() if _module(name, command)]
+    selection = [] if slow else ["-m", "not slow"]
+    if _module("pytest", ["pytest", *selection, *context.args]):
+        failed.append("pytest")
+    if failed:
+        typer.echo(f"lethe test: failed: {', '.join(failed)} (see above)", err=True)
+        raise typer.Exit(1)
+
+
+def _module(name: str, command: list[str]) -> int:
+    """Run a Python module in the project's root and return its exit code."""
+    typer.secho(f"── {name}", bold=True, err=True)
+    return subprocess.run([sys.executable, "-m", *command], cwd=ROOT, check=False).returncode
+
+
+def _install_tools() -> None:
+    """Install the test tools, unless they are those of the present lock."""
+    digest = hashlib.sha256(DEV_LOCK.read_bytes()).hexdigest()
+    if STAMP.is_file() and STAMP.read_text("ascii") == digest:
+        return
+    typer.echo("lethe: installing the test tools (about 40 MB, once)", err=True)
+    options = ["--quiet", "--no-cache-dir", "--disable-pip-version-check"]
+    locked = ["--require-hashes", "--only-binary", ":all:", "-r", str(DEV_LOCK)]
+    code = subprocess.run(
+        [sys.executable, "-m", "pip", "install", *options, *locked], check=False
+    ).returncode
+    if code:
+        typer.echo("lethe: the test tools could not be installed: see above", err=True)
+        raise typer.Exit(69)
+    STAMP.write_text(digest, "ascii")
+
+
+def _install_packages() -> None:
+    """Install missing Debian packages as root; say what will be skipped otherwise."""
+    missing = [p.name for p in TEST_PACKAGES if shutil.which(p.program) is None]
+    if not missing:
+        return
+    command = ["apt-get", "install", "-y", "--no-install-recommends", *missing]
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        typer.echo(
+            f"lethe: tests that need {', '.join(missing)} will be skipped; to run them: "
+            f"sudo {' '.join(command)}",
+            err=True,
+        )
+        return
+    typer.echo(f"lethe: installing test packages: {' '.join(command)}", err=True)
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for step in (["apt-get", "-qq", "update"], command):
+        if subprocess.run(step, env=environment, check=False, stdout=sys.stderr).returncode:
+            typer.echo(f"lethe: `{' '.join(step)}` failed: those tests will be skipped", err=True)
+            return

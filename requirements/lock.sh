@@ -1,6 +1,9 @@
 #!/bin/sh
-# Write the locks (*.txt, with hashes) from what is asked for (*.in). Run it after editing one, then
-# requirements/check_wheels.py. Versions already locked are kept; --upgrade takes the newest.
+# Write the locks (*.txt, with hashes) from what is asked for (*.in), and check that all of it exists
+# as wheels for every machine Lethe runs on. Run it after editing a *.in file.
+#
+#   requirements/lock.sh                  keeps the versions already locked
+#   requirements/lock.sh --upgrade        takes the newest
 set -eu
 
 cd -- "$(dirname -- "$(readlink -f -- "$0")")"
@@ -8,9 +11,34 @@ tools=$(mktemp -d)
 trap 'rm -rf "$tools"' EXIT
 python3 -m venv "$tools"
 "$tools/bin/python" -m pip install -q uv==0.13.9
+uv=$tools/bin/uv
 
-# device comes first: the others are held to its versions.
-for name in device tflite-runtime dev hnsw hnsw-build; do
-    "$tools/bin/uv" pip compile -q --universal --generate-hashes --no-header --no-emit-index-url \
+compile() { # name, options
+    name=$1
+    shift
+    "$uv" pip compile -q --universal --generate-hashes --no-header --no-emit-index-url \
         --no-emit-find-links --python-version 3.11 "$@" "$name.in" -o "$name.txt"
-done
+}
+
+compile device "$@" # first: dev is held to its versions
+compile dev "$@"
+compile tflite-runtime "$@"
+compile hnsw-build "$@"
+compile hnsw --no-deps "$@"
+
+# Nothing is downloaded: the index says which wheels there are. 2_36 is the C library of Debian 12.
+check() { # name, Python versions
+    name=$1
+    shift
+    for machine in x86_64 aarch64; do
+        for python; do
+            echo "$name: wheels for $machine, Python $python"
+            "$uv" pip install -q --dry-run --no-deps --require-hashes --only-binary :all: \
+                --python-platform "$machine-manylinux_2_36" --python-version "$python" \
+                --target "$tools/none" -r "$name.txt"
+        done
+    done
+}
+
+for name in device dev hnsw-build; do check "$name" 3.11 3.12 3.13; done
+check tflite-runtime 3.11

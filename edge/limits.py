@@ -93,3 +93,15 @@ VIEW_SCORE_SLACK = 0.05
 """A single view may fall short of the track's threshold by so much and still agree."""
 COOL_DOWN_S = 2.0
 """Someone seen again so soon after a reported track ended is the same sighting: no new event."""
+
+# --- Doctor ------------------------------------------------------------------------------------
+DOCTOR_MEMORY_BYTES = 512 * 1024 * 1024
+DOCTOR_DISK_BYTES = 128 * 1024 * 1024
+"""Room for a full outbox and two copies of the largest list, with reserve."""
+DOCTOR_HOT_C = 80.0
+"""A Raspberry Pi slows down from here, in degrees Celsius."""
+DOCTOR_FIRST_YEAR = 2026
+"""A clock before this year has not been set."""
+DOCTOR_CONNECT_S = 3.0
+RTSP_PORTS = {"rtsp": 554, "rtsps": 322}
+"""The ports of an address that names none."""

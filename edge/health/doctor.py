@@ -1,0 +1,314 @@
+"""What can be told about this machine before anything goes wrong: one small check per question.
+
+Every check is a function of what it is given (a path, a clock reading, a configuration) and returns
+a `Finding`; none of them raises, changes anything, or opens the camera. `examine` runs them all.
+"""
+
+from __future__ import annotations
+
+import datetime
+import importlib.util
+import os
+import platform
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+from edge import config as configuration
+from edge import limits
+from edge.errors import ConfigError, LetheError
+
+MIB = 1024 * 1024
+_ANEW = "delete .venv and run ./lethe again"
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """The answer to one question.
+
+    Attributes:
+        check: what was looked at.
+        state: "ok"; "note": works, but worth knowing; "problem": will not work.
+        says: what was found.
+        todo: what to do about it; empty when ok.
+    """
+
+    check: str
+    state: Literal["ok", "note", "problem"]
+    says: str
+    todo: str = ""
+
+
+def examine(config_file: Path | None, now: float | None = None) -> Iterator[Finding]:
+    """Yield the findings about this machine, and about a configuration if one is given.
+
+    Args:
+        config_file: the TOML file of the device, or None.
+        now: seconds since 1970; the system's clock if None.
+    """
+    yield check_python(sys.version_info[:2])
+    yield check_machine(platform.machine(), os.cpu_count() or 1, Path("/proc/meminfo"))
+    yield check_temperature(Path("/sys"))
+    yield check_clock(time.time() if now is None else now, Path("/run"))
+    yield check_runtime()
+    yield check_hnswlib()
+    yield check_picamera2()
+    if config_file is None:
+        yield check_models(None)
+        yield check_disk(Path.cwd())
+        return
+    try:
+        config = configuration.load(config_file)
+    except ConfigError as error:
+        yield Finding("configuration", "problem", str(error), "correct it")
+        return
+    yield Finding("configuration", "ok", f"{config_file} is valid")
+    yield check_models(Path(config.vision.models_dir) if config.vision.models_dir else None)
+    yield check_keys(config)
+    yield check_state_dir(Path(config.device.state_dir))
+    yield check_disk(Path(config.device.state_dir))
+    yield check_camera(config.camera.source)
+    yield check_broker(config.broker.host, config.broker.port)
+
+
+# --- The machine ---------------------------------------------------------------------------------
+
+
+def check_python(version: tuple[int, int]) -> Finding:
+    """Check that the packages are locked for this Python (major, minor)."""
+    says = f"{version[0]}.{version[1]}"
+    if (3, 11) <= version <= (3, 13):
+        return Finding("python", "ok", says)
+    return Finding("python", "problem", says, "use Python 3.11, 3.12 or 3.13")
+
+
+def check_machine(machine: str, cores: int, meminfo: Path) -> Finding:
+    """Check that there are packages for this processor, and that memory suffices.
+
+    Args:
+        machine: as `uname -m` says it.
+        cores: number of CPU cores.
+        meminfo: /proc/meminfo, or a file like it.
+    """
+    says = f"{machine}, {cores} core{'s' if cores > 1 else ''}"
+    memory = _total_memory(meminfo)
+    if memory is not None:
+        says += f", {memory // MIB} MiB of memory"
+    if machine not in ("x86_64", "aarch64"):
+        todo = "use a 64-bit system (x86-64 or ARM64): there are no packages for this one"
+        return Finding("machine", "problem", says, todo)
+    if memory is not None and memory < limits.DOCTOR_MEMORY_BYTES:
+        least = limits.DOCTOR_MEMORY_BYTES // MIB
+        return Finding("machine", "note", says, f"below {least} MiB large lists may not fit")
+    return Finding("machine", "ok", says)
+
+
+def _total_memory(meminfo: Path) -> int | None:
+    try:
+        for line in meminfo.read_text("ascii").splitlines():
+            if line.startswith("MemTotal:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        return None
+    return None
+
+
+def check_temperature(sys_folder: Path) -> Finding:
+    """Check how hot the processor is, and whether a Raspberry Pi's firmware slows it down.
+
+    Args:
+        sys_folder: /sys, or a folder like it.
+    """
+    degrees = [
+        reading / 1000
+        for zone in sorted(sys_folder.glob("class/thermal/thermal_zone*/temp"))
+        if (reading := _number(zone, 10)) is not None
+    ]
+    # Bits 0 to 3: low voltage, capped, throttled, soft limit, each of them now.
+    throttled = _number(sys_folder / "devices/platform/soc/soc:firmware/get_throttled", 16)
+    if throttled is not None and throttled & 0b1111:
+        reason = "its power supply is too weak" if throttled & 1 else "it is too hot"
+        says = f"the Raspberry Pi slows itself down: {reason}"
+        todo = "use a stronger power supply" if throttled & 1 else "cool it better"
+        return Finding("temperature", "note", says, todo)
+    if not degrees:
+        return Finding("temperature", "ok", "no sensor on this machine")
+    says = f"{max(degrees):.0f} °C"
+    if max(degrees) >= limits.DOCTOR_HOT_C:
+        return Finding("temperature", "note", says, "cool it better, or it will slow itself down")
+    return Finding("temperature", "ok", says)
+
+
+def _number(path: Path, base: int) -> int | None:
+    try:
+        return int(path.read_text("ascii").strip(), base)
+    except (OSError, ValueError):
+        return None
+
+
+def check_clock(now: float, run_folder: Path) -> Finding:
+    """Check that the clock can be trusted with the validity of a list.
+
+    Args:
+        now: seconds since 1970.
+        run_folder: /run, or a folder like it.
+    """
+    moment = datetime.datetime.fromtimestamp(now, datetime.UTC)
+    says = f"{moment:%Y-%m-%d %H:%M} UTC"
+    if moment.year < limits.DOCTOR_FIRST_YEAR:
+        return Finding("clock", "problem", says, "set the clock: no list is valid at this time")
+    if (run_folder / "systemd/timesync/synchronized").exists() or _synchronised():
+        return Finding("clock", "ok", f"{says}, synchronised")
+    todo = "let the system synchronise it (timedatectl set-ntp true): lists expire by this clock"
+    return Finding("clock", "note", f"{says}, not known to be synchronised", todo)
+
+
+def _synchronised() -> bool:
+    """Ask systemd, which knows of chrony and ntpd too. False where it is not running."""
+    command = ["timedatectl", "show", "--property=NTPSynchronized", "--value"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return answer.stdout.strip() == "yes"
+
+
+def check_disk(folder: Path) -> Finding:
+    """Check that there is room for lists, and for events that wait for the broker."""
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    says = f"{free // MIB} MiB free at {folder}"
+    if free < limits.DOCTOR_DISK_BYTES:
+        todo = f"free some: at least {limits.DOCTOR_DISK_BYTES // MIB} MiB"
+        return Finding("disk", "problem", says, todo)
+    return Finding("disk", "ok", says)
+
+
+# --- What is installed ---------------------------------------------------------------------------
+
+
+def check_runtime() -> Finding:
+    """Check that there is a library to run the models."""
+    from edge.inference.litert import find_runtime  # numpy: not needed for `--help`
+
+    try:
+        return Finding("runtime", "ok", find_runtime()[1])
+    except (LetheError, ImportError) as error:
+        return Finding("runtime", "problem", str(error), _ANEW)
+
+
+def check_models(folder: Path | None) -> Finding:
+    """Check that every model is there and has the hash of the manifest.
+
+    Args:
+        folder: holds manifest.json; None means the models shipped with the software.
+    """
+    from edge.inference.manifest import load_manifest
+
+    try:
+        manifest = load_manifest(folder)
+        models = manifest.models()
+        for model in models.values():
+            manifest.read(model)
+    except LetheError as error:
+        return Finding("models", "problem", str(error), "restore the models from the release")
+    return Finding("models", "ok", f"{', '.join(models)}: as in the manifest")
+
+
+def check_hnswlib() -> Finding:
+    """Say which indexes there are."""
+    if importlib.util.find_spec("hnswlib"):
+        return Finding("index", "ok", "exact, and hnswlib for lists above 100,000 entries")
+    says = (
+        "exact; hnswlib is not installed (no C++ compiler at set-up). Up to about 100,000 entries "
+        "the exact index is the faster one"
+    )
+    return Finding("index", "ok", says)
+
+
+def check_picamera2() -> Finding:
+    """Say whether the camera of a Raspberry Pi could be used."""
+    if importlib.util.find_spec("picamera2"):
+        return Finding("picamera2", "ok", "installed")
+    return Finding("picamera2", "ok", "not installed: only a Raspberry Pi's own camera needs it")
+
+
+# --- What the configuration names ----------------------------------------------------------------
+
+
+def check_keys(config: configuration.Config) -> Finding:
+    """Check that keys and certificates are there, and that the secret ones are private."""
+    broker = config.broker
+    secret = [name for name in (broker.password_file, broker.key_file) if name]
+    public = [name for name in (broker.ca_file, broker.cert_file) if name]
+    for name in [*config.watchlist.owner_keys, *public, *secret]:
+        if not os.access(name, os.R_OK):
+            return Finding("keys", "problem", f"{name} cannot be read", "put it there")
+    for name in secret:
+        if Path(name).stat().st_mode & 0o077:
+            return Finding("keys", "problem", f"{name} is open to others", f"chmod 600 {name}")
+    return Finding("keys", "ok", f"{len(config.watchlist.owner_keys)} list owner key(s) readable")
+
+
+def check_state_dir(folder: Path) -> Finding:
+    """Check that state can be kept, and that only we can read it."""
+    if not folder.exists():
+        parent = next(p for p in folder.parents if p.exists())
+        if os.access(parent, os.W_OK | os.X_OK):
+            return Finding("state", "ok", f"{folder} will be made")
+        return Finding("state", "problem", f"{parent} cannot be written", "change its owner")
+    mode = folder.stat().st_mode
+    if not stat.S_ISDIR(mode):
+        return Finding("state", "problem", f"{folder} is not a folder", "name another")
+    if mode & 0o077:
+        return Finding("state", "problem", f"{folder} is open to others", f"chmod 700 {folder}")
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        return Finding("state", "problem", f"{folder} cannot be written", "change its owner")
+    return Finding("state", "ok", f"{folder} is private and writable")
+
+
+def check_camera(source: str) -> Finding:
+    """Check that the source is there. It is not opened: a camera in use stays undisturbed."""
+    if source.split(":")[0] == "picamera2":
+        if importlib.util.find_spec("picamera2"):
+            return Finding("camera", "ok", "picamera2 is installed")
+        todo = "apt-get install python3-picamera2, delete .venv, run ./lethe again"
+        return Finding("camera", "problem", "picamera2 is not installed", todo)
+    if "://" in source:
+        try:
+            address = urlsplit(source)
+            port = address.port or limits.RTSP_PORTS[address.scheme]
+            return _connect("camera", address.hostname or "", port)
+        except (ValueError, KeyError):
+            todo = f"use {' or '.join(limits.RTSP_PORTS)}://HOST/PATH"
+            return Finding("camera", "problem", "the source is not an address", todo)
+    if not Path(source).exists():
+        return Finding("camera", "problem", f"{source} does not exist", "connect or correct it")
+    if not os.access(source, os.R_OK):
+        todo = "add the user to the group video" if source.startswith("/dev/") else "chmod it"
+        return Finding("camera", "problem", f"{source} cannot be read", todo)
+    return Finding("camera", "ok", f"{source} is there")
+
+
+def check_broker(host: str, port: int) -> Finding:
+    """Check that something answers at the broker's address."""
+    return _connect("broker", host, port)
+
+
+def _connect(check: str, host: str, port: int) -> Finding:
+    """Connect by TCP and close. Names host and port only: an address may hold a password."""
+    try:
+        socket.create_connection((host, port), limits.DOCTOR_CONNECT_S).close()
+    except OSError as error:
+        says = f"{host}:{port} does not answer: {error.strerror or error}"
+        return Finding(check, "problem", says, "start it, or correct the address or firewall")
+    return Finding(check, "ok", f"{host}:{port} answers")

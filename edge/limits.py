@@ -62,8 +62,8 @@ TRACK_MIN_IOU = 0.2
 """Least overlap of a face with a track's expected place."""
 TRACK_LOST_S = 0.8
 """A track not seen for so long has ended."""
-VIEW_MIN_EYE_DISTANCE = 9.0
-"""Views with fewer pixels between the eyes are not judged."""
+VIEW_MIN_SIZE = 9.0
+"""Views with fewer pixels between the eyes (of a frontal face) are not judged."""
 VIEW_MIN_FRONTALITY = 0.15
 VIEW_MIN_SHARPNESS = 0.05
 VIEW_MIN_BRIGHTNESS = 0.06

@@ -35,7 +35,7 @@ class Shot:
 def usable(quality: Quality) -> bool:
     """Whether a view is good enough to be judged at all."""
     return (
-        quality.eye_distance >= limits.VIEW_MIN_EYE_DISTANCE
+        quality.size >= limits.VIEW_MIN_SIZE
         and quality.frontality >= limits.VIEW_MIN_FRONTALITY
         and quality.sharpness >= limits.VIEW_MIN_SHARPNESS
         and limits.VIEW_MIN_BRIGHTNESS <= quality.brightness <= limits.VIEW_MAX_BRIGHTNESS

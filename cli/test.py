@@ -62,10 +62,14 @@ def _module(name: str, command: list[str]) -> int:
     return subprocess.run([sys.executable, "-m", *command], cwd=ROOT, check=False).returncode
 
 
+def dev_lock_hash() -> str:
+    """Return the SHA-256 of the lock of the test tools."""
+    return hashlib.sha256(DEV_LOCK.read_bytes()).hexdigest()
+
+
 def _install_tools() -> None:
     """Install the test tools, unless they are those of the present lock."""
-    digest = hashlib.sha256(DEV_LOCK.read_bytes()).hexdigest()
-    if STAMP.is_file() and STAMP.read_text("ascii") == digest:
+    if STAMP.is_file() and STAMP.read_text("ascii") == dev_lock_hash():
         return
     typer.echo("lethe: installing the test tools (about 40 MB, once)", err=True)
     options = ["--quiet", "--no-cache-dir", "--disable-pip-version-check"]
@@ -76,7 +80,7 @@ def _install_tools() -> None:
     if code:
         typer.echo("lethe: the test tools could not be installed: see above", err=True)
         raise typer.Exit(69)
-    STAMP.write_text(digest, "ascii")
+    STAMP.write_text(dev_lock_hash(), "ascii")
 
 
 def _install_packages() -> None:

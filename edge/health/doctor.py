@@ -287,10 +287,12 @@ def check_camera(source: str) -> Finding:
         try:
             address = urlsplit(source)
             port = address.port or limits.RTSP_PORTS[address.scheme]
-            return _connect("camera", address.hostname or "", port)
         except (ValueError, KeyError):
-            todo = f"use {' or '.join(limits.RTSP_PORTS)}://HOST/PATH"
+            address, port = urlsplit(""), 0
+        if not address.hostname:
+            todo = "use rtsp://HOST/PATH or rtsps://HOST/PATH"
             return Finding("camera", "problem", "the source is not an address", todo)
+        return _connect("camera", address.hostname, port)
     if not Path(source).exists():
         return Finding("camera", "problem", f"{source} does not exist", "connect or correct it")
     if not os.access(source, os.R_OK):
@@ -308,7 +310,8 @@ def _connect(check: str, host: str, port: int) -> Finding:
     """Connect by TCP and close. Names host and port only: an address may hold a password."""
     try:
         socket.create_connection((host, port), limits.DOCTOR_CONNECT_S).close()
-    except OSError as error:
-        says = f"{host}:{port} does not answer: {error.strerror or error}"
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        says = f"{host}:{port} does not answer: {reason}"
         return Finding(check, "problem", says, "start it, or correct the address or firewall")
     return Finding(check, "ok", f"{host}:{port} answers")

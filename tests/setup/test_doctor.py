@@ -1,0 +1,227 @@
+"""The doctor's checks, each on a made-up machine, and the command."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cli import doctor as command
+from edge.health import doctor
+from edge.health.doctor import Finding
+
+NOW = 1_790_000_000.0  # September 2026
+
+CONFIG = """
+[device]
+id = "gate"
+state_dir = "state"
+[camera]
+source = "clip.mp4"
+[broker]
+host = "127.0.0.1"
+port = {port}
+[watchlist]
+id = "missing"
+owner_keys = ["owner.pem"]
+"""
+
+
+@pytest.fixture
+def listening() -> Iterator[int]:
+    """Yield a port on which somebody answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.fixture
+def silent() -> int:
+    """Return a port on which nobody answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("version", "state"),
+    [((3, 10), "problem"), ((3, 11), "ok"), ((3, 13), "ok"), ((4, 0), "problem")],
+)
+def test_python(version: tuple[int, int], state: str) -> None:
+    assert doctor.check_python(version).state == state
+
+
+@pytest.mark.parametrize(
+    ("machine", "kib", "state"),
+    [("aarch64", 900_000, "ok"), ("x86_64", 400_000, "note"), ("armv7l", 900_000, "problem")],
+)
+def test_machine(tmp_path: Path, machine: str, kib: int, state: str) -> None:
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text(f"MemFree: 1 kB\nMemTotal: {kib} kB\n")
+    finding = doctor.check_machine(machine, 4, meminfo)
+    assert finding.state == state
+    assert f"{kib // 1024} MiB" in finding.says
+
+
+@pytest.mark.parametrize("content", [None, "", "MemTotal:", "MemTotal: many kB"])
+def test_unknown_memory_is_left_out(tmp_path: Path, content: str | None) -> None:
+    meminfo = tmp_path / "meminfo"
+    if content is not None:
+        meminfo.write_text(content)
+    assert doctor.check_machine("x86_64", 1, meminfo) == Finding("machine", "ok", "x86_64, 1 core")
+
+
+@pytest.mark.parametrize(
+    ("millidegrees", "throttled", "state", "says"),
+    [
+        (None, None, "ok", "no sensor"),
+        ("55000\n", None, "ok", "55 °C"),
+        ("85000\n", None, "note", "85 °C"),
+        ("unreadable", None, "ok", "no sensor"),
+        ("55000\n", "0\n", "ok", "55 °C"),
+        ("55000\n", "50005\n", "note", "power supply"),
+        ("85000\n", "e0008\n", "note", "too hot"),
+        ("55000\n", "50000\n", "ok", "55 °C"),  # it happened, but is over
+    ],
+)
+def test_temperature(
+    tmp_path: Path, millidegrees: str | None, throttled: str | None, state: str, says: str
+) -> None:
+    zone = tmp_path / "class/thermal/thermal_zone0/temp"
+    firmware = tmp_path / "devices/platform/soc/soc:firmware/get_throttled"
+    for path, content in ((zone, millidegrees), (firmware, throttled)):
+        if content is not None:
+            path.parent.mkdir(parents=True)
+            path.write_text(content)
+    finding = doctor.check_temperature(tmp_path)
+    assert finding.state == state
+    assert says in finding.says
+
+
+def test_clock(tmp_path: Path) -> None:
+    assert doctor.check_clock(0, tmp_path).state == "problem"
+    mark = tmp_path / "systemd/timesync/synchronized"
+    mark.parent.mkdir(parents=True)
+    mark.touch()
+    assert doctor.check_clock(NOW, tmp_path).state == "ok"
+
+
+def test_unsynchronised_clock_is_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # no timedatectl
+    assert doctor.check_clock(NOW, tmp_path).state == "note"
+
+
+def test_disk_of_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
+    finding = doctor.check_disk(tmp_path / "not" / "yet")
+    assert str(tmp_path) in finding.says
+    assert "not" not in finding.says.removeprefix(str(tmp_path))
+
+
+def test_disk_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.limits, "DOCTOR_DISK_BYTES", 1 << 62)
+    assert doctor.check_disk(tmp_path).state == "problem"
+
+
+def test_runtime_is_named() -> None:
+    assert doctor.check_runtime().state == "ok"
+
+
+def test_missing_models_are_a_problem(tmp_path: Path) -> None:
+    finding = doctor.check_models(tmp_path)
+    assert finding.state == "problem"
+    assert "manifest.json" in finding.says
+
+
+def test_state_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    assert doctor.check_state_dir(folder).says.endswith("will be made")
+    folder.mkdir(mode=0o700)
+    assert doctor.check_state_dir(folder).state == "ok"
+    folder.chmod(0o755)
+    assert doctor.check_state_dir(folder).todo == f"chmod 700 {folder}"
+    file = tmp_path / "file"
+    file.touch()
+    assert doctor.check_state_dir(file).state == "problem"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can write everywhere")
+def test_state_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    assert doctor.check_state_dir(tmp_path / "state").state == "problem"
+
+
+def test_camera_file(tmp_path: Path) -> None:
+    assert doctor.check_camera(str(tmp_path / "none.mp4")).state == "problem"
+    assert doctor.check_camera(str(tmp_path)).state == "ok"
+
+
+def test_camera_address(listening: int, silent: int) -> None:
+    assert doctor.check_camera(f"rtsp://127.0.0.1:{listening}/x").state == "ok"
+    finding = doctor.check_camera(f"rtsp://user:secret@127.0.0.1:{silent}/x")
+    assert finding.state == "problem"
+    assert "secret" not in finding.says + finding.todo
+
+
+@pytest.mark.parametrize(
+    "source", ["http://camera/x", "rtsp://camera:99999/x", "rtsp://[::1/x", "rtsp:///x"]
+)
+def test_camera_address_of_no_use(source: str) -> None:
+    assert "rtsp://HOST/PATH" in doctor.check_camera(source).todo
+
+
+def test_picamera_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda _: None)
+    assert doctor.check_camera("picamera2:1").state == "problem"
+
+
+def test_broker(listening: int, silent: int) -> None:
+    assert doctor.check_broker("127.0.0.1", listening).state == "ok"
+    assert doctor.check_broker("127.0.0.1", silent).state == "problem"
+    assert doctor.check_broker("a" * 64, 1883).state == "problem"  # no name may be so long
+
+
+def test_keys_open_to_others(tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    (tmp_path / "owner.pem").touch()
+    secret.touch(mode=0o644)
+    text = CONFIG.format(port=1).replace("port = 1", 'port = 1\npassword_file = "password"')
+    (tmp_path / "lethe.toml").write_text(text)
+    config = doctor.configuration.load(tmp_path / "lethe.toml")
+    assert doctor.check_keys(config).todo == f"chmod 600 {secret}"
+    secret.chmod(0o600)
+    assert doctor.check_keys(config).state == "ok"
+    (tmp_path / "owner.pem").unlink()
+    assert doctor.check_keys(config).state == "problem"
+
+
+def test_examine_with_a_configuration(tmp_path: Path, listening: int) -> None:
+    (tmp_path / "lethe.toml").write_text(CONFIG.format(port=listening))
+    (tmp_path / "owner.pem").touch()
+    (tmp_path / "clip.mp4").touch()
+    found = {f.check: f.state for f in doctor.examine(tmp_path / "lethe.toml", NOW)}
+    for check in ("configuration", "keys", "state", "camera", "broker"):
+        assert found[check] == "ok"
+
+
+def test_command_reports_a_refused_configuration(tmp_path: Path) -> None:
+    file = tmp_path / "lethe.toml"
+    file.write_text(CONFIG.format(port=99999))
+    result = CliRunner().invoke(command.app, ["--config", str(file), "--json"])
+    assert result.exit_code == 1
+    last = json.loads(result.stdout)[-1]
+    assert (last["check"], last["state"]) == ("configuration", "problem")
+    assert "port" in last["says"]
+
+
+def test_command_exit_code_and_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    findings = [Finding("disk", "note", "odd [name]", "look")]
+    monkeypatch.setattr(doctor, "examine", lambda _: findings)
+    result = CliRunner().invoke(command.app)
+    assert result.exit_code == 0
+    assert "odd [name]" in result.stdout
+    assert "→ look" in result.stdout
+    findings.append(Finding("disk", "problem", "full", "free some"))
+    assert CliRunner().invoke(command.app).exit_code == 1

@@ -7,6 +7,7 @@ a `Finding`; none of them raises, changes anything, or opens the camera. `examin
 from __future__ import annotations
 
 import datetime
+import importlib
 import importlib.util
 import os
 import platform
@@ -236,10 +237,17 @@ def check_hnswlib() -> Finding:
 
 
 def check_picamera2() -> Finding:
-    """Say whether the camera of a Raspberry Pi could be used."""
-    if importlib.util.find_spec("picamera2"):
-        return Finding("picamera2", "ok", "installed")
-    return Finding("picamera2", "ok", "not installed: only a Raspberry Pi's own camera needs it")
+    """Say whether the camera of a Raspberry Pi could be used. Importing opens no camera."""
+    try:
+        importlib.import_module("picamera2")
+    except (ImportError, ValueError, OSError) as error:
+        if isinstance(error, ImportError) and error.name == "picamera2":
+            says = "not installed: only a Raspberry Pi's own camera needs it"
+            return Finding("picamera2", "ok", says)
+        # "numpy.dtype size changed": https://github.com/raspberrypi/picamera2/issues/1088
+        todo = "on Raspberry Pi OS 12 (bookworm) use LETHE_LOCK=tflite-runtime: docs/install.md"
+        return Finding("picamera2", "problem", f"cannot be imported: {error}", todo)
+    return Finding("picamera2", "ok", "installed")
 
 
 # --- What the configuration names ----------------------------------------------------------------
@@ -281,7 +289,7 @@ def check_camera(source: str) -> Finding:
     if source.split(":")[0] == "picamera2":
         if importlib.util.find_spec("picamera2"):
             return Finding("camera", "ok", "picamera2 is installed")
-        todo = "apt-get install python3-picamera2, delete .venv, run ./lethe again"
+        todo = "sudo apt-get install python3-picamera2, delete .venv, run ./lethe again"
         return Finding("camera", "problem", "picamera2 is not installed", todo)
     if "://" in source:
         try:

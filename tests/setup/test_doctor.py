@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -175,6 +176,22 @@ def test_camera_address_of_no_use(source: str) -> None:
 def test_picamera_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda _: None)
     assert doctor.check_camera("picamera2:1").state == "problem"
+
+
+@pytest.mark.parametrize(
+    ("text", "state"),
+    [
+        ("", "ok"),
+        ("raise ValueError('numpy.dtype size changed')", "problem"),
+        ("import libcamera_is_not_there", "problem"),
+    ],
+)
+def test_picamera2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, state: str) -> None:
+    (tmp_path / "picamera2.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "picamera2", raising=False)
+    assert doctor.check_picamera2().state == state
+    sys.modules.pop("picamera2", None)
 
 
 def test_broker(listening: int, silent: int) -> None:

@@ -53,6 +53,9 @@ EVENT_EXPIRY_S = 7 * 24 * 3600
 # --- Models ------------------------------------------------------------------------------------
 MAX_MODEL_BYTES = 64 * 1024 * 1024
 MAX_MANIFEST_BYTES = 1024 * 1024
+MIN_DIMENSION = 16
+MAX_DIMENSION = 1024
+"""Length of a template."""
 
 # --- Vision ------------------------------------------------------------------------------------
 MIN_FRAME_SIDE = 16
@@ -105,3 +108,16 @@ DOCTOR_FIRST_YEAR = 2026
 DOCTOR_CONNECT_S = 3.0
 RTSP_PORTS = {"rtsp": 554, "rtsps": 322}
 """The ports of an address that names none."""
+
+# --- Index ---------------------------------------------------------------------------------------
+INDEX_BLOCK_ROWS = 4096
+"""Rows of int8 templates that are turned into float32 at a time."""
+HNSW_FROM_TEMPLATES = 100_000
+"""Up to here the exact scan is faster, or as fast, and misses nobody (docs/adr/0003)."""
+HNSW_M = 16
+HNSW_EF_BUILD = 200
+HNSW_EF_SEARCH = 400
+HNSW_CANDIDATES = 32
+"""Candidates that are scored again exactly."""
+LIST_CHECK_S = 1.0
+"""How often the list thread looks at the clock: an expired list is destroyed within this time."""

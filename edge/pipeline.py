@@ -132,7 +132,7 @@ class Pipeline:
         """
         self.counters.frames += 1
         gallery = self._gallery()
-        if gallery is None or not len(gallery):
+        if gallery is None or not gallery.templates:
             self._forget_all()
             if self._observer:
                 self._observer.saw(frame, (), ())
@@ -155,7 +155,7 @@ class Pipeline:
     def finish(self) -> None:
         """Judge what is still waiting at the source's end, then forget everything."""
         gallery = self._gallery()
-        if gallery is not None and len(gallery):
+        if gallery is not None and gallery.templates:
             self._end(self._tracker.end_all(), gallery)
         self._forget_all()
 
@@ -197,7 +197,7 @@ class Pipeline:
         decision = decide(
             _best(gallery.search(seen.shots.fused(), now, 1)),
             [_best(gallery.search(shot.template, now, 1)) for shot in shots],
-            threshold(self._eye.embedder_model.impostor_tail, len(gallery), fpir_target),
+            threshold(self._eye.embedder_model.impostor_tail, gallery.templates, fpir_target),
         )
         if decision is None:
             return
@@ -241,7 +241,9 @@ class Pipeline:
         # A coarse sample is enough, and spares reading every pixel of a large frame.
         step = max(1, min(image.shape[1] // (4 * width), image.shape[0] // (4 * height)))
         sample = np.ascontiguousarray(image[::step, ::step, 1])
-        small = cv2.resize(sample, (width, height), interpolation=cv2.INTER_AREA)
+        small = np.asarray(
+            cv2.resize(sample, (width, height), interpolation=cv2.INTER_AREA), np.uint8
+        )
         before, self._thumbnail = self._thumbnail, small
         if before is None:
             return False

@@ -83,7 +83,8 @@ class List:
         self.entries = entries
         self.authorisation = SimpleNamespace(fpir_target=fpir_target)
 
-    def __len__(self):
+    @property
+    def templates(self):
         return len(self.entries)
 
     def search(self, probe, now, k):

@@ -113,7 +113,7 @@ class EmbedderModel(_Model, frozen=True, kw_only=True, tag="embedder"):
 
     decode: Literal["l2-normalise"]
     embedder_id: str
-    dimension: Annotated[int, Meta(ge=16, le=1024)]
+    dimension: Annotated[int, Meta(ge=limits.MIN_DIMENSION, le=limits.MAX_DIMENSION)]
     alignment: Literal["arcface-5pt-112"]
     impostor_tail: ImpostorTail
 

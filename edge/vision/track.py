@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import cv2
 import numpy as np
@@ -83,7 +84,7 @@ class _Motion:
         measured = np.array(_centred(box), np.float32).reshape(4, 1)
         self._set(self._filter.correct(measured))
 
-    def _set(self, state: NDArray[np.float32]) -> None:
+    def _set(self, state: NDArray[Any]) -> None:
         x, y, width, height = (float(v) for v in state[:4, 0])
         width, height = max(width, 1.0), max(height, 1.0)
         self.box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)

@@ -1,0 +1,63 @@
+"""Small files written so that a power cut leaves the old or the new one, never half."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from pathlib import Path
+
+from edge.errors import StorageUnavailable
+
+
+def private_folder(path: Path) -> Path:
+    """Make a folder that only its owner may enter (mode 0700), with its parents.
+
+    Raises:
+        StorageUnavailable: it cannot be made.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.chmod(0o700)
+    except OSError as error:
+        raise StorageUnavailable(f"{path}: cannot be made: {error.strerror}") from error
+    return path
+
+
+def write_atomically(path: Path, content: bytes, *, mode: int = 0o600) -> None:
+    """Replace a file: written beside it, flushed to the disk, then renamed.
+
+    Raises:
+        StorageUnavailable: the disk is full or not writable; the old file is as it was.
+    """
+    temporary: str | None = None
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise StorageUnavailable(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def read_small(path: Path, most: int) -> bytes:
+    """Return a file's content, if it is not larger than `most` bytes.
+
+    Raises:
+        OSError: it cannot be read, or is larger.
+    """
+    with path.open("rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"larger than {most} bytes", str(path))
+    return content

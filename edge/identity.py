@@ -1,0 +1,68 @@
+"""Keys in files: the device's own, made on first use, and the public keys of others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from edge import limits
+from edge.errors import ConfigError, StorageUnavailable
+from edge.files import read_small, write_atomically
+
+KEY, PUBLIC = "device.key", "device.pub"
+_PEM = serialization.Encoding.PEM
+
+
+def device_key(state_dir: Path) -> Ed25519PrivateKey:
+    """Return the device's signing key; make it, and `device.pub` beside it, on first use.
+
+    Raises:
+        ConfigError: the key file is open to others, or holds no Ed25519 key.
+        StorageUnavailable: it cannot be written.
+    """
+    path = state_dir / KEY
+    try:
+        if path.stat().st_mode & 0o077:
+            raise ConfigError(f"{path}: readable by others; chmod 600 {path}")
+        key = serialization.load_pem_private_key(read_small(path, limits.MAX_KEY_FILE_BYTES), None)
+    except FileNotFoundError:
+        key = Ed25519PrivateKey.generate()
+        private = key.private_bytes(
+            _PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        write_atomically(path, private)
+    except OSError as error:
+        raise StorageUnavailable(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise ConfigError(f"{path}: no private key in it: {error}") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ConfigError(f"{path}: not an Ed25519 key")
+    write_public_key(state_dir / PUBLIC, key.public_key())
+    return key
+
+
+def write_public_key(path: Path, key: Ed25519PublicKey) -> None:
+    """Write a public key as PEM, readable by all, unless it is there already."""
+    content = key.public_bytes(_PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    if not path.is_file() or path.read_bytes() != content:
+        write_atomically(path, content, mode=0o644)
+
+
+def load_public_key(path: Path) -> Ed25519PublicKey:
+    """Return the Ed25519 public key in a PEM file.
+
+    Raises:
+        ConfigError: it cannot be read, or holds no such key.
+    """
+    try:
+        key = serialization.load_pem_public_key(read_small(path, limits.MAX_KEY_FILE_BYTES))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise ConfigError(f"{path}: no public key in it: {error}") from error
+    if not isinstance(key, Ed25519PublicKey):
+        raise ConfigError(f"{path}: not an Ed25519 public key")
+    return key

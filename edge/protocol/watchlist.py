@@ -1,0 +1,182 @@
+"""The watchlist as it is signed and sent: what a list says, and what it must say.
+
+A list holds templates and an authorisation; no name, no photo, nothing else about a person. Names
+stay with the owner. `decode` checks form and ranges; whether a list may be used here and now is
+`edge.watchlist.authorisation`'s to say.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import StrEnum
+from typing import Annotated, Literal
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from edge import limits
+from edge.errors import FormatError, IndexRefused
+
+SNAPSHOT_TYP = "lethe-watchlist+jws"
+"""What a sealed list is signed as (`edge.protocol.signing.seal`)."""
+
+Seconds = Annotated[int, Meta(ge=0, le=2**40)]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+EntryId = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
+
+
+class Purpose(StrEnum):
+    """What a list may be for. Nothing else is, and none may be added by configuration."""
+
+    CONSENTED_ACCESS = "consented-access"
+    SELF_EXCLUSION = "self-exclusion"
+    MISSING_PERSON = "missing-person"
+    COURT_ORDER = "court-order"
+    IMMINENT_THREAT = "imminent-threat"
+
+
+class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A part of the message: keyword only, nothing unknown."""
+
+
+class Area(_Part, frozen=True, kw_only=True):
+    """A circle on the ground: WGS 84 degrees, radius in metres."""
+
+    latitude: Annotated[float, Meta(ge=-90, le=90)]
+    longitude: Annotated[float, Meta(ge=-180, le=180)]
+    radius_m: Annotated[float, Meta(gt=0, le=500_000)]
+
+
+class Authorisation(_Part, frozen=True, kw_only=True):
+    """On what ground, for what, where, when and by which devices a list may be used.
+
+    Attributes:
+        reference: the decision it rests on, as its issuer files it.
+        purpose: what it is for.
+        not_before: first moment of use, seconds since 1970.
+        not_after: last moment of use.
+        area: where; None if the devices alone say it.
+        devices: ids of the devices that may use it.
+        profile: kind of camera it was issued for.
+        max_entries: most people it may hold.
+        fpir_target: the laxest false positive identification rate it allows.
+        review: what happens with a candidate; a human decides before anything is done.
+    """
+
+    reference: Annotated[str, Meta(min_length=1, max_length=128)]
+    purpose: Purpose
+    not_before: Seconds
+    not_after: Seconds
+    area: Area | None
+    devices: Annotated[list[Name], Meta(min_length=1, max_length=10_000)]
+    profile: Literal["fixed", "body-worn"]
+    max_entries: Annotated[int, Meta(ge=1, le=limits.MAX_LIST_SIZE_FIXED)]
+    fpir_target: Annotated[float, Meta(gt=0, lt=1)]
+    review: Literal["human-before-action"] = "human-before-action"
+
+
+class Template(_Part, frozen=True, kw_only=True):
+    """An embedding in bytes: element i is `scale` · vector[i], vector being int8."""
+
+    scale: float
+    vector: bytes
+
+
+class Entry(_Part, frozen=True, kw_only=True):
+    """A person to be looked for: a random id, a validity and templates."""
+
+    id: EntryId
+    not_before: Seconds
+    not_after: Seconds
+    templates: Annotated[
+        list[Template], Meta(min_length=1, max_length=limits.MAX_TEMPLATES_PER_ENTRY)
+    ]
+
+
+class Watchlist(_Part, frozen=True, kw_only=True):
+    """One version of a list.
+
+    Attributes:
+        id: name of the list.
+        version: rises with every issue.
+        issued: when it was signed, seconds since 1970.
+        expires: when this version ends, whatever its authorisation says.
+        embedder: id of the embedder that made the templates.
+        dimension: their length.
+        authorisation: on what ground it may be used.
+        entries: the people; none is allowed and means nobody.
+    """
+
+    schema: Literal[1] = 1
+    id: Name
+    version: Annotated[int, Meta(ge=1, le=2**53)]
+    issued: Seconds
+    expires: Seconds
+    embedder: Annotated[str, Meta(min_length=1, max_length=64)]
+    dimension: Annotated[int, Meta(ge=limits.MIN_DIMENSION, le=limits.MAX_DIMENSION)]
+    authorisation: Authorisation
+    entries: Annotated[list[Entry], Meta(max_length=limits.MAX_LIST_SIZE_FIXED)]
+
+
+def encode(watchlist: Watchlist) -> bytes:
+    """Return a list as JSON bytes, ready to be sealed."""
+    return msgspec.json.encode(watchlist)
+
+
+def decode(payload: bytes) -> Watchlist:
+    """Read a list and check its form.
+
+    Raises:
+        FormatError: too large, not JSON, a field missing, unknown or out of range, a template of
+            the wrong length or scale, or an id that occurs twice.
+    """
+    if len(payload) > limits.MAX_SNAPSHOT_BYTES:
+        raise FormatError(
+            f"list of {len(payload)} bytes, at most {limits.MAX_SNAPSHOT_BYTES} are read"
+        )
+    try:
+        watchlist = msgspec.json.decode(payload, type=Watchlist)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise FormatError(f"not a list in the documented form: {error}") from error
+    ids = {entry.id for entry in watchlist.entries}
+    if len(ids) != len(watchlist.entries):
+        raise FormatError("an entry id occurs twice")
+    for entry in watchlist.entries:
+        for template in entry.templates:
+            _check(entry.id, template, watchlist.dimension)
+    return watchlist
+
+
+def _check(entry: str, template: Template, dimension: int) -> None:
+    if len(template.vector) != dimension:
+        raise FormatError(f"entry {entry}: template of {len(template.vector)}, not {dimension}")
+    if not math.isfinite(template.scale) or not 0 < template.scale <= 1:
+        raise FormatError(f"entry {entry}: scale {template.scale} is not in (0, 1]")
+    length = float(np.linalg.norm(dequantise(template)))
+    if not 0.9 <= length <= 1.1:
+        raise FormatError(f"entry {entry}: template of length {length:.3f}, not 1")
+
+
+def quantise(embedding: NDArray[np.float32]) -> Template:
+    """Return the int8 form of an embedding.
+
+    Args:
+        embedding: (dimension,) float32 of length 1.
+
+    Raises:
+        IndexRefused: not finite, not a vector, or not of length 1.
+    """
+    if embedding.ndim != 1 or not np.isfinite(embedding).all():
+        raise IndexRefused(f"not a finite vector: shape {embedding.shape}")
+    if abs(float(np.linalg.norm(embedding)) - 1) > 0.01:
+        raise IndexRefused(f"embedding of length {float(np.linalg.norm(embedding)):.3f}, not 1")
+    scale = float(np.abs(embedding).max()) / 127
+    return Template(scale=scale, vector=np.rint(embedding / scale).astype(np.int8).tobytes())
+
+
+def dequantise(template: Template) -> NDArray[np.float32]:
+    """Return the (dimension,) float32 embedding that a template stands for."""
+    vector = np.frombuffer(template.vector, np.int8).astype(np.float32)
+    return vector * np.float32(template.scale)

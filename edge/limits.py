@@ -49,6 +49,11 @@ OUTBOX_MAX_EVENTS = 10_000
 """Oldest events make room beyond this, and a gap record says how many."""
 EVENT_EXPIRY_S = 7 * 24 * 3600
 """An event that could not be delivered for so long is dropped, and a gap record says so."""
+PUBLISH_ACK_S = 10.0
+"""An event not acknowledged for so long is sent again."""
+PUBLISH_RETRY_S = 1.0
+FLUSH_S = 5.0
+"""At a clean end, so long is waited for the broker to take what is in the outbox."""
 
 # --- Models ------------------------------------------------------------------------------------
 MAX_MODEL_BYTES = 64 * 1024 * 1024

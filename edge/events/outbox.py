@@ -1,0 +1,188 @@
+"""Events on disk until the broker has acknowledged them, in SQLite.
+
+`put` returns when the event has reached the disk (WAL, synchronous=FULL). Numbers are given inside
+the transaction and never twice, not even after a restart. Where events must be dropped (too many,
+too old, a damaged file), a signed gap event says so: nothing is lost in silence.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge import limits
+from edge.errors import StorageUnavailable
+from edge.protocol.event import Candidate, Gap
+
+log = logging.getLogger(__name__)
+
+Make = Callable[[Candidate | Gap, int], bytes]
+"""Turns what is to be said and its number into the bytes of a signed event."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS event (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    made REAL NOT NULL,
+    message BLOB NOT NULL
+)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An event in the outbox: its number and the bytes to be sent."""
+
+    sequence: int
+    message: bytes
+
+
+class Outbox:
+    """The events of one device. Safe for several threads."""
+
+    def __init__(self, path: Path, make: Make, *, now: Callable[[], float]) -> None:
+        """Open or make the file.
+
+        Args:
+            path: the database; a damaged one is set aside as `<name>.damaged`.
+            make: signs an event.
+            now: wall clock, seconds since 1970.
+
+        Raises:
+            StorageUnavailable: it can neither be opened nor made anew.
+        """
+        self._make = make
+        self._now = now
+        self._lock = threading.Lock()
+        try:
+            self._database = _open(path)
+        except sqlite3.OperationalError as error:
+            raise StorageUnavailable(f"{path}: cannot be opened: {error}") from error
+        except sqlite3.DatabaseError as error:
+            aside = path.with_suffix(path.suffix + ".damaged")
+            log.warning("outbox %s is damaged (%s): set aside as %s", path, error, aside.name)
+            try:
+                path.replace(aside)
+                for suffix in ("-wal", "-shm"):
+                    path.with_name(path.name + suffix).unlink(missing_ok=True)
+                self._database = _open(path)
+            except (OSError, sqlite3.Error) as second:
+                raise StorageUnavailable(f"{path}: cannot be made anew: {second}") from second
+            # Numbers start beyond any that the lost file can have given.
+            self._insert(Gap(lost=0, reason=f"outbox damaged: {error}"), int(now() * 1000))
+
+    def put(self, data: Candidate | Gap) -> int:
+        """Store an event durably and return its number.
+
+        Raises:
+            StorageUnavailable: the disk is full or not writable; nothing was stored.
+        """
+        with self._lock:
+            sequence = self._insert(data)
+            self._bound()
+            return sequence
+
+    def pending(self, limit: int) -> list[Stored]:
+        """Return the oldest events, at most `limit`; those past their time are dropped first."""
+        with self._lock:
+            self._expire()
+            rows = self._run(
+                "SELECT sequence, message FROM event ORDER BY sequence LIMIT ?", (limit,)
+            )
+            return [Stored(sequence, message) for sequence, message in rows]
+
+    def delete(self, sequence: int) -> None:
+        """Forget an event that the broker has acknowledged."""
+        with self._lock:
+            self._run("DELETE FROM event WHERE sequence = ?", (sequence,))
+
+    def __len__(self) -> int:
+        """Return the number of events that wait."""
+        with self._lock:
+            return int(self._run("SELECT count(*) FROM event")[0][0])
+
+    def close(self) -> None:
+        """Close the file; what waits stays in it."""
+        with self._lock:
+            self._database.close()
+
+    def _insert(self, data: Candidate | Gap, at_least: int = 1) -> int:
+        with self._transaction():
+            return self._store(data, at_least)
+
+    def _store(self, data: Candidate | Gap, at_least: int = 1) -> int:
+        """Sign and insert under the next number; AUTOINCREMENT remembers the highest given."""
+        found = self._run("SELECT seq FROM sqlite_sequence WHERE name = 'event'")
+        sequence = max(at_least, (int(found[0][0]) if found else 0) + 1)
+        self._run(
+            "INSERT INTO event (sequence, made, message) VALUES (?, ?, ?)",
+            (sequence, self._now(), self._make(data, sequence)),
+        )
+        return sequence
+
+    def _bound(self) -> None:
+        waiting = int(self._run("SELECT count(*) FROM event")[0][0])
+        # Room is made for the event that says so, too.
+        if waiting > limits.OUTBOX_MAX_EVENTS:
+            self._drop(
+                "SELECT sequence FROM event ORDER BY sequence LIMIT ?",
+                waiting - limits.OUTBOX_MAX_EVENTS + 1,
+                f"more than {limits.OUTBOX_MAX_EVENTS} events waited",
+            )
+
+    def _expire(self) -> None:
+        self._drop(
+            "SELECT sequence FROM event WHERE made <= ?",
+            self._now() - limits.EVENT_EXPIRY_S,
+            f"not delivered within {limits.EVENT_EXPIRY_S // 86400} days",
+        )
+
+    def _drop(self, which: str, value: float, reason: str) -> None:
+        """Delete events and put a gap event in their place, or change nothing."""
+        rows = [int(row[0]) for row in self._run(which, (value,))]
+        if not rows:
+            return
+        log.error("%d events dropped: %s", len(rows), reason)
+
+        with self._transaction():
+            for row in rows:
+                self._run("DELETE FROM event WHERE sequence = ?", (row,))
+            self._store(Gap(lost=len(rows), reason=reason))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._run("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._run("COMMIT")
+        except BaseException:
+            if self._database.in_transaction:  # a full disk may have rolled back by itself
+                self._run("ROLLBACK")
+            raise
+
+    def _run(self, statement: str, values: tuple[float | bytes, ...] = ()) -> list[Any]:
+        try:
+            return self._database.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise StorageUnavailable(f"outbox: {error}") from error
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = FULL")
+        database.execute("PRAGMA secure_delete = ON")
+        database.execute(_SCHEMA)
+        if database.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+            raise sqlite3.DatabaseError("quick_check failed")
+    except sqlite3.Error:
+        database.close()
+        raise
+    path.chmod(0o600)
+    return database

@@ -1,0 +1,194 @@
+"""The MQTT session: one connection that comes back by itself, through paho-mqtt.
+
+MQTT 3.1.1, which every broker speaks. A broker that is down at the start or goes away later is
+tried again for ever, with growing pauses, by paho's own network thread. Callbacks run on that
+thread and must return at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+
+from edge import limits
+from edge.config import BrokerConfig
+from edge.errors import ConfigError
+from edge.files import read_small
+
+log = logging.getLogger(__name__)
+
+
+class Link:
+    """A session with the broker.
+
+    Attributes:
+        sent_bytes: topics and payloads of everything published, the last will included.
+    """
+
+    def __init__(
+        self, broker: BrokerConfig, client_id: str, *, will: tuple[str, bytes] | None = None
+    ) -> None:
+        """Prepare a session; nothing is sent before `start`.
+
+        Args:
+            broker: where, and with which credentials.
+            client_id: unique at the broker.
+            will: topic and payload that the broker publishes, retained, when this session dies.
+
+        Raises:
+            ConfigError: a credential file is missing, or open to others.
+        """
+        self._where = f"{broker.host}:{broker.port}"
+        self._host, self._port = broker.host, broker.port
+        self._client = Client(CallbackAPIVersion.VERSION2, client_id=client_id)
+        self._client.enable_logger(logging.getLogger(f"{__name__}.paho"))
+        self._client.suppress_exceptions = True  # logged by paho; the network thread lives on
+        self._client.reconnect_delay_set(1, int(limits.MQTT_RETRY_MAX_S))
+        self._client.on_socket_open = _no_delay
+        self._client.on_connect = self._on_connect
+        self._client.on_connect_fail = self._on_connect_fail
+        self._client.on_disconnect = self._on_disconnect
+        self._client.on_publish = self._on_publish
+        self._subscriptions: dict[str, int] = {}
+        self._on_connected: list[Callable[[], None]] = []
+        self._on_acknowledged: list[Callable[[int], None]] = []
+        self._count = threading.Lock()
+        self._down_said = False
+        self.sent_bytes = 0
+        if will is not None:
+            self._client.will_set(*will, qos=1, retain=True)
+            self.sent_bytes += len(will[0].encode()) + len(will[1])
+        _authenticate(self._client, broker)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker has accepted this session."""
+        return self._client.is_connected()
+
+    def on_connected(self, callback: Callable[[], None]) -> None:
+        """Have `callback` called at every connection, the first and each later one."""
+        self._on_connected.append(callback)
+
+    def on_acknowledged(self, callback: Callable[[int], None]) -> None:
+        """Have `callback` called with the number of each publication the broker has taken."""
+        self._on_acknowledged.append(callback)
+
+    def subscribe(self, topic: str, callback: Callable[[str, bytes], None], max_bytes: int) -> None:
+        """Have `callback` called with topic and payload; subscribed again at each connection.
+
+        Args:
+            topic: may hold wildcards.
+            callback: runs on the network thread.
+            max_bytes: a larger message is dropped, and the log says so.
+        """
+
+        def deliver(_client: Client, _data: object, message: MQTTMessage) -> None:
+            if len(message.payload) > max_bytes:
+                log.warning(
+                    "message of %d bytes on %s dropped: at most %d are read",
+                    len(message.payload), message.topic, max_bytes,
+                )  # fmt: skip
+                return
+            callback(message.topic, bytes(message.payload))
+
+        self._client.message_callback_add(topic, deliver)
+        self._subscriptions[topic] = 1
+        if self.connected:
+            self._client.subscribe(topic, qos=1)
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> int | None:
+        """Send with QoS 1 and return the publication's number; None if there is no connection.
+
+        Drive what follows by `on_acknowledged`, whose number may come before this returns.
+        """
+        if not self.connected:
+            return None
+        info = self._client.publish(topic, payload, qos=1, retain=retain)
+        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            return None
+        with self._count:
+            self.sent_bytes += len(topic.encode()) + len(payload)
+        return int(info.mid)
+
+    def start(self) -> None:
+        """Connect in the background, now or whenever the broker is there."""
+        self._client.connect_async(self._host, self._port, keepalive=limits.MQTT_KEEPALIVE_S)
+        self._client.loop_start()
+
+    def close(self) -> None:
+        """Disconnect cleanly: the broker keeps its last will to itself."""
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _on_connect(
+        self, client: Client, _data: object, _flags: object, reason: Any, _p: object
+    ) -> None:  # noqa: ANN401, E501
+        if reason.is_failure:
+            log.warning("broker %s refuses the session: %s", self._where, reason)
+            return
+        log.info("broker %s: connected", self._where)
+        self._down_said = False
+        for topic, qos in self._subscriptions.items():
+            client.subscribe(topic, qos=qos)
+        for callback in self._on_connected:
+            callback()
+
+    def _on_connect_fail(self, _client: Client, _data: object) -> None:
+        if not self._down_said:
+            log.warning(
+                "broker %s cannot be reached; events wait on disk; trying again", self._where
+            )
+        self._down_said = True
+
+    def _on_disconnect(
+        self, _client: Client, _data: object, _flags: object, reason: Any, _p: object
+    ) -> None:  # noqa: ANN401, E501
+        if reason.is_failure:
+            log.warning("broker %s: connection lost (%s); trying again", self._where, reason)
+
+    def _on_publish(
+        self, _client: Client, _data: object, number: int, _reason: object, _p: object
+    ) -> None:  # noqa: E501
+        for callback in self._on_acknowledged:
+            callback(number)
+
+
+def _no_delay(_client: Client, _data: object, sock: Any) -> None:  # noqa: ANN401
+    """Send small messages at once: Nagle's algorithm costs 40 ms a fetch."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _authenticate(client: Client, broker: BrokerConfig) -> None:
+    if broker.username is not None:
+        password = None
+        if broker.password_file is not None:
+            path = _private(broker.password_file)
+            try:
+                password = read_small(path, limits.MAX_KEY_FILE_BYTES).decode("utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                raise ConfigError(f"{path}: cannot be read: {error}") from error
+        client.username_pw_set(broker.username, password)
+    if broker.ca_file is not None:
+        if broker.key_file is not None:
+            _private(broker.key_file)
+        try:
+            client.tls_set(broker.ca_file, broker.cert_file, broker.key_file)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"TLS files of the broker cannot be used: {error}") from error
+
+
+def _private(name: str) -> Path:
+    path = Path(name)
+    try:
+        if path.stat().st_mode & 0o077:
+            raise ConfigError(f"{path}: readable by others; chmod 600 {path}")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    return path

@@ -27,7 +27,6 @@ class Publisher:
         self._topic = topic
         self._wake = threading.Event()
         self._closing = threading.Event()
-        self._idle = threading.Event()
         # Numbers come from paho's thread, which holds a lock that publish() needs: no lock here.
         self._acknowledged: queue.SimpleQueue[int] = queue.SimpleQueue()
         link.on_acknowledged(self._acknowledged.put)
@@ -40,13 +39,15 @@ class Publisher:
 
     def wake(self) -> None:
         """Say that there is something new in the outbox."""
-        self._idle.clear()
         self._wake.set()
 
     def flush(self, seconds: float) -> bool:
-        """Wait until the outbox is empty; return whether it is."""
+        """Wait until the outbox is empty, at most `seconds`; return whether it is."""
         self.wake()
-        return self._idle.wait(seconds)
+        patience = time.monotonic() + seconds
+        while len(self._outbox) and time.monotonic() < patience:
+            time.sleep(0.02)
+        return not len(self._outbox)
 
     def close(self) -> None:
         """Stop; what waits stays in the outbox."""
@@ -59,9 +60,7 @@ class Publisher:
             self._wake.clear()
             try:
                 stored = self._outbox.pending(1)
-                if not stored:
-                    self._idle.set()
-                elif self._link.connected and self._send(stored[0]):
+                if stored and self._send(stored[0]):
                     self._outbox.delete(stored[0].sequence)
                     continue
             except StorageUnavailable as error:
@@ -80,5 +79,6 @@ class Publisher:
                     return True
             except queue.Empty:
                 if not self._link.connected:
-                    return False
+                    # paho sends it again by itself after reconnecting, under the same number.
+                    patience = time.monotonic() + limits.PUBLISH_ACK_S
         return False

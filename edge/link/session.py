@@ -16,6 +16,7 @@ from typing import Any
 
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.reasoncodes import ReasonCode
 
 from edge import limits
 from edge.config import BrokerConfig
@@ -128,8 +129,8 @@ class Link:
         self._client.loop_stop()
 
     def _on_connect(
-        self, client: Client, _data: object, _flags: object, reason: Any, _p: object
-    ) -> None:  # noqa: ANN401, E501
+        self, client: Client, _data: object, _flags: object, reason: ReasonCode, _p: object
+    ) -> None:
         if reason.is_failure:
             log.warning("broker %s refuses the session: %s", self._where, reason)
             return
@@ -148,14 +149,14 @@ class Link:
         self._down_said = True
 
     def _on_disconnect(
-        self, _client: Client, _data: object, _flags: object, reason: Any, _p: object
-    ) -> None:  # noqa: ANN401, E501
+        self, _client: Client, _data: object, _flags: object, reason: ReasonCode, _p: object
+    ) -> None:
         if reason.is_failure:
             log.warning("broker %s: connection lost (%s); trying again", self._where, reason)
 
     def _on_publish(
         self, _client: Client, _data: object, number: int, _reason: object, _p: object
-    ) -> None:  # noqa: E501
+    ) -> None:
         for callback in self._on_acknowledged:
             callback(number)
 

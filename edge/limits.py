@@ -35,8 +35,11 @@ CAMERA_RETRY_MAX_S = 10.0
 """A lost camera is tried again after 0.5, 1, 2, … at most 10 s."""
 CAMERA_STALL_S = 10.0
 """A live source that delivers nothing for this long is treated as gone."""
+CAMERA_CLOSE_S = 2.0
 CORRUPT_FRAMES_IN_A_ROW = 50
 """So many undecodable frames one after the other end a file."""
+FOLDER_FPS = 5.0
+"""Pictures of a folder are taken to be a fifth of a second apart."""
 
 # --- MQTT --------------------------------------------------------------------------------------
 MQTT_KEEPALIVE_S = 30

@@ -129,3 +129,16 @@ HNSW_CANDIDATES = 32
 """Candidates that are scored again exactly."""
 LIST_CHECK_S = 1.0
 """How often the list thread looks at the clock: an expired list is destroyed within this time."""
+
+# --- Enrolment (fleet.enrol) -------------------------------------------------------------------
+ENROL_MIN_SIZE = 24.0
+"""Pixels between the eyes, of a frontal face."""
+ENROL_MIN_FRONTALITY = 0.5
+ENROL_MIN_SHARPNESS = 0.15
+ENROL_MIN_BRIGHTNESS = 0.12
+ENROL_MAX_BRIGHTNESS = 0.92
+ENROL_MIN_CONTRAST = 0.1
+ENROL_SMALL_FACE = 0.25
+"""With --largest, other faces may be so wide at most, compared with the main one."""
+ENROL_MIN_COSINE = 0.3
+"""Photos of one person resemble each other at least so much."""

@@ -1,4 +1,4 @@
-"""What every live source has in common: the latest frame wins, and a lost device is opened again."""
+"""What live sources share: the latest frame wins, and a lost device is opened again."""
 
 from __future__ import annotations
 

@@ -141,8 +141,12 @@ def parse(document: dict[str, Any]) -> Config:
         raise ConfigError(f"configuration refused: {error}") from error
 
 
-def load(path: Path) -> Config:
+def load(path: Path, *, source: str | None = None) -> Config:
     """Read a TOML file; relative paths in it are taken from the file's own folder.
+
+    Args:
+        path: the file.
+        source: replaces camera.source; a relative path is taken from the present folder.
 
     Raises:
         ConfigError: the file is missing, too large, no TOML, or holds a wrong value.
@@ -159,7 +163,16 @@ def load(path: Path) -> Config:
         config = parse(document)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
-    return _anchor(config, path.resolve().parent)
+    config = _anchor(config, path.resolve().parent)
+    if source is None:
+        return config
+    try:
+        camera = msgspec.convert(
+            {**msgspec.to_builtins(config.camera), "source": source}, CameraConfig
+        )
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"source refused: {error}") from error
+    return msgspec.structs.replace(config, camera=camera)
 
 
 def _anchor(config: Config, base: Path) -> Config:

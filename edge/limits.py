@@ -142,3 +142,7 @@ ENROL_SMALL_FACE = 0.25
 """With --largest, other faces may be so wide at most, compared with the main one."""
 ENROL_MIN_COSINE = 0.3
 """Photos of one person resemble each other at least so much."""
+
+# --- Health --------------------------------------------------------------------------------------
+HEALTH_S = 1.0
+"""How often the device looks whether its status has changed."""

@@ -80,10 +80,12 @@ def _find(eye: Eye, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], list[F
     border = max(image.shape[:2]) // 2
     if max(image.shape[:2]) + 2 * border > limits.MAX_FRAME_SIDE:
         return image, []
-    framed = cv2.copyMakeBorder(
-        image, border, border, border, border, cv2.BORDER_CONSTANT, value=(127, 127, 127)
+    framed = np.asarray(
+        cv2.copyMakeBorder(
+            image, border, border, border, border, cv2.BORDER_CONSTANT, value=(127, 127, 127)
+        ),
+        np.uint8,
     )
-    framed = np.asarray(framed, np.uint8)
     return framed, eye.detect(framed)
 
 

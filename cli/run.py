@@ -1,0 +1,46 @@
+"""`./lethe run`: the device."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge import config as configuration
+from edge.app import Device
+
+app = typer.Typer(add_completion=False)
+
+EXAMPLE = """\b
+Examples:
+  ./lethe run --config lethe.toml
+  ./lethe run --config lethe.toml --source clip.mp4
+"""
+
+
+@app.command(epilog=EXAMPLE)
+def run(
+    config: Annotated[
+        Path, typer.Option("--config", "-c", help="Configuration, see docs/configuration.md.")
+    ],
+    source: Annotated[str | None, typer.Option(help="Watch this instead of camera.source.")] = None,
+) -> None:
+    """Run the device: camera, watchlist, events. Ends on SIGTERM, Ctrl-C, or at a file's end."""
+    settings = configuration.load(config, source=source)
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s"
+    )
+    device = Device(settings)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: device.stop())
+    report = device.run()
+    counters = report.counters
+    typer.echo(
+        f"{counters.frames} frames, {counters.faces} faces, {counters.tracks} tracks, "
+        f"{counters.embeddings} embeddings, {report.sent_bytes} bytes upstream; "
+        f"source: {report.source}",
+        err=True,
+    )

@@ -1,0 +1,278 @@
+"""Wiring and life cycle: what `lethe run` does."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge import __version__, limits
+from edge.camera.open import open_camera
+from edge.config import Config
+from edge.errors import FrameError, StorageUnavailable
+from edge.events.outbox import Outbox
+from edge.events.publisher import Publisher
+from edge.files import private_folder
+from edge.identity import device_key, load_public_key
+from edge.link.session import Link
+from edge.link.status import OFFLINE, ListInForce, Status, StatusPublisher
+from edge.pipeline import Counters, Match, Observer, Pipeline
+from edge.protocol import event, topics
+from edge.vision.engine import Vision
+from edge.watchlist.authorisation import Place
+from edge.watchlist.sync import Watchlists
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run did. For the process that started it; never published.
+
+    Attributes:
+        counters: frames, faces, tracks, embeddings.
+        skipped: frames that could not be used.
+        source: state of the camera at the end.
+        sent_bytes: topics and payloads sent to the broker.
+        waiting: events that are still in the outbox.
+    """
+
+    counters: Counters
+    skipped: int
+    source: str
+    sent_bytes: int
+    waiting: int
+
+
+class Device:
+    """A device from its configuration: made, run once, closed."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        observer: Observer | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """Load the models, open the state and prepare everything; nothing is sent yet.
+
+        Args:
+            config: from `edge.config.load`.
+            observer: sees every processed frame, in this process only; `lethe run` has none.
+            now: wall clock, seconds since 1970.
+
+        Raises:
+            LetheError: the models, keys, folders or the camera cannot be used; the message says
+                what to do.
+        """
+        self._config = config
+        self._now = now
+        self._stop = threading.Event()
+        self._unsaved: deque[event.Candidate] = deque()
+        self._storage = ""
+        self._skipped = 0
+        trusted = [load_public_key(Path(name)) for name in config.watchlist.owner_keys]
+        state_dir = private_folder(Path(config.device.state_dir))
+        self._key = device_key(state_dir)
+        vision_config = config.vision
+        self._vision = Vision.open(
+            Path(vision_config.models_dir) if vision_config.models_dir else None,
+            vision_config.detector,
+            vision_config.embedder,
+            vision_config.threads,
+        )
+        self._camera = open_camera(config.camera)
+        root, device = config.broker.topic_root, config.device.id
+        status_topic = topics.status(root, device)
+        self._outbox = Outbox(state_dir / "outbox.db", self._sign, now=now)
+        self._link = Link(config.broker, f"lethe-{device}", will=(status_topic, OFFLINE))
+        self._publisher = Publisher(self._outbox, self._link, topics.event(root, device))
+        self._status = StatusPublisher(self._link, status_topic)
+        self._lists = Watchlists(
+            Place(
+                device=device,
+                list_id=config.watchlist.id,
+                profile=config.device.profile,
+                position=config.device.position,
+                embedder=self._vision.embedder_id,
+                dimension=self._vision.dimension,
+            ),
+            trusted,
+            state_dir,
+            now=now,
+            kind=config.watchlist.index,
+            on_change=self._report_status,
+        )
+        self._link.subscribe(
+            topics.watchlist(root, config.watchlist.id),
+            lambda _topic, message: self._lists.offer(message),
+            limits.MAX_SNAPSHOT_BYTES,
+        )
+        self._pipeline = Pipeline(
+            self._vision,
+            self._lists.current,
+            self._on_match,
+            now=now,
+            fpir_target=vision_config.fpir_target,
+            observer=observer,
+        )
+
+    def run(self) -> Report:
+        """Watch until the source ends or `stop` is called, then end cleanly."""
+        log.info("camera %s, %s", self._camera.name, self._vision.runtime)
+        self._link.start()
+        self._publisher.start()
+        health = threading.Thread(target=self._watch_health, name="health", daemon=True)
+        health.start()
+        try:
+            if self._camera.live or self._await_list():
+                self._watch()
+        finally:
+            self._stop.set()
+            health.join()
+            report = self._end()
+        return report
+
+    def stop(self) -> None:
+        """End `run` soon; for signal handlers and other threads."""
+        self._stop.set()
+
+    def _await_list(self) -> bool:
+        """Wait for a list before a file is begun: unlike a live source it would pass unseen."""
+        said = False
+        while self._lists.current() is None:
+            if not said and self._lists.reason:
+                log.info("%s: waiting for a list before the file is begun", self._lists.reason)
+                said = True
+            if self._stop.wait(0.05):
+                return False
+        return True
+
+    def _watch(self) -> None:
+        for frame in self._camera.frames():
+            if self._stop.is_set():
+                return
+            try:
+                self._pipeline.process(frame)
+            except FrameError as error:
+                self._skipped += 1
+                log.warning("frame %d skipped: %s", frame.index, error)
+
+    def _end(self) -> Report:
+        self._pipeline.finish()
+        self._save()
+        if not self._publisher.flush(limits.FLUSH_S):
+            log.warning("%d events wait in the outbox for the next start", len(self._outbox))
+        self._publisher.close()
+        self._lists.close()
+        self._status.set(Status(state="offline"))
+        waiting = len(self._outbox)
+        self._link.close()
+        self._outbox.close()
+        return Report(
+            counters=self._pipeline.counters,
+            skipped=self._skipped,
+            source=self._camera.state,
+            sent_bytes=self._link.sent_bytes,
+            waiting=waiting,
+        )
+
+    def _watch_health(self) -> None:
+        """Report what changed; end the camera when asked to stop."""
+        while not self._stop.wait(limits.HEALTH_S):
+            self._save()
+            self._report_status()
+        self._camera.close()
+
+    def _report_status(self) -> None:
+        gallery = self._lists.current()
+        camera = self._camera.state
+        reasons = (
+            self._lists.reason,
+            f"camera: {camera}" if camera != "ok" else "",
+            self._storage,
+        )
+        self._status.set(
+            Status(
+                state="online",
+                software=__version__,
+                list=ListInForce(
+                    id=gallery.id, version=gallery.version, expires=int(gallery.expires)
+                )
+                if gallery
+                else None,
+                reasons=tuple(reason for reason in reasons if reason),
+            )
+        )
+
+    def _sign(self, data: event.Candidate | event.Gap, sequence: int) -> bytes:
+        return event.encode(
+            event.make(
+                data,
+                device=self._config.device.id,
+                sequence=sequence,
+                now=self._now(),
+                key=self._key,
+            )
+        )
+
+    def _on_match(self, match: Match) -> None:
+        log.info(
+            "candidate: entry %s, score %.2f of %.2f",
+            match.decision.entry, match.decision.score, match.decision.threshold,
+        )  # fmt: skip
+        self._unsaved.append(_candidate(match, self._vision.models))
+        self._save()
+
+    def _save(self) -> None:
+        """Put candidates into the outbox; keep them in memory while the disk refuses."""
+        while self._unsaved:
+            data = self._unsaved[0]
+            try:
+                self._outbox.put(data)
+            except StorageUnavailable as error:
+                if not self._storage:
+                    log.warning("%s; %d events are held in memory", error, len(self._unsaved))
+                self._storage = "events cannot be stored: is the disk full?"
+                return
+            self._unsaved.popleft()
+            self._storage = ""
+            self._publisher.wake()
+
+
+def _candidate(match: Match, models: dict[str, str]) -> event.Candidate:
+    decision, quality, gallery = match.decision, match.quality, match.gallery
+    left, top, right, bottom = match.face.box
+    return event.Candidate(
+        entry=decision.entry,
+        score=round(decision.score, 4),
+        threshold=round(decision.threshold, 4),
+        fpir_target=match.fpir_target,
+        views=decision.views,
+        agreeing=decision.agreeing,
+        list=event.ListVersion(id=gallery.id, version=gallery.version),
+        authorisation=gallery.authorisation.reference,
+        purpose=gallery.authorisation.purpose,
+        models=models,
+        quality=event.Quality(
+            eye_distance=round(quality.eye_distance, 1),
+            sharpness=round(quality.sharpness, 3),
+            brightness=round(quality.brightness, 3),
+            contrast=round(quality.contrast, 3),
+            frontality=round(quality.frontality, 3),
+        ),
+        box=event.Box(
+            x=round(left, 1),
+            y=round(top, 1),
+            width=round(right - left, 1),
+            height=round(bottom - top, 1),
+            frame_width=match.frame_size[0],
+            frame_height=match.frame_size[1],
+        ),
+        first_frame=match.first_frame,
+        last_frame=match.last_frame,
+    )

@@ -73,6 +73,7 @@ class Device:
         self._now = now
         self._stop = threading.Event()
         self._unsaved: deque[event.Candidate] = deque()
+        self._saving = threading.Lock()
         self._storage = ""
         self._skipped = 0
         trusted = [load_public_key(Path(name)) for name in config.watchlist.owner_keys]
@@ -230,18 +231,18 @@ class Device:
 
     def _save(self) -> None:
         """Put candidates into the outbox; keep them in memory while the disk refuses."""
-        while self._unsaved:
-            data = self._unsaved[0]
-            try:
-                self._outbox.put(data)
-            except StorageUnavailable as error:
-                if not self._storage:
-                    log.warning("%s; %d events are held in memory", error, len(self._unsaved))
-                self._storage = "events cannot be stored: is the disk full?"
-                return
-            self._unsaved.popleft()
-            self._storage = ""
-            self._publisher.wake()
+        with self._saving:
+            while self._unsaved:
+                try:
+                    self._outbox.put(self._unsaved[0])
+                except StorageUnavailable as error:
+                    if not self._storage:
+                        log.warning("%s; %d events are held in memory", error, len(self._unsaved))
+                    self._storage = "events cannot be stored: is the disk full?"
+                    return
+                self._unsaved.popleft()
+                self._storage = ""
+                self._publisher.wake()
 
 
 def _candidate(match: Match, models: dict[str, str]) -> event.Candidate:

@@ -23,6 +23,7 @@ compile() { # name, options
 compile device "$@" # first: dev is held to its versions
 compile dev "$@"
 compile tflite-runtime "$@"
+compile models "$@"
 compile hnsw-build "$@"
 compile hnsw --no-deps "$@"
 
@@ -40,5 +41,5 @@ check() { # name, Python versions
     done
 }
 
-for name in device dev hnsw-build; do check "$name" 3.11 3.12 3.13; done
+for name in device dev models hnsw-build; do check "$name" 3.11 3.12 3.13; done
 check tflite-runtime 3.11

@@ -1,0 +1,319 @@
+"""A small layer graph in NHWC, and the reader that folds a published ONNX file into it.
+
+The two published networks need nine kinds of layer between them, so the graph knows nine and
+refuses the rest. Everything that only describes constants (block-quantised weights, batch
+normalisation, input scaling, reshapes of weights) is folded away while reading; what remains
+computes the same function as the file, in float32, without approximation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+FloatArray = NDArray[np.float32]
+
+
+class UnsupportedGraphError(ValueError):
+    """The ONNX file holds something this reader does not fold or translate."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One operation with at most two data inputs and exactly one output.
+
+    Attributes:
+        kind: conv, prelu, relu, maxpool, upsample, add, sigmoid, flatten or normalise.
+        output: Name of the tensor written; unique in the graph.
+        inputs: Names of the tensors read.
+        weight: conv: [out, kh, kw, in / groups] float64.
+        bias: conv: [out] float64.
+        slope: prelu: [channels] float64.
+        stride: conv: the same step in both directions.
+        pad: conv: zeros added on each of the four sides.
+        depthwise: conv: one filter a channel (groups = in = out).
+        mean: normalise: output is (input - mean) * scale.
+        scale: normalise: see mean.
+    """
+
+    kind: str
+    output: str
+    inputs: tuple[str, ...]
+    weight: NDArray[np.float64] | None = None
+    bias: NDArray[np.float64] | None = None
+    slope: NDArray[np.float64] | None = None
+    stride: int = 1
+    pad: int = 0
+    depthwise: bool = False
+    mean: float = 0.0
+    scale: float = 1.0
+
+
+@dataclass
+class Graph:
+    """Layers in execution order, one input, named outputs.
+
+    Attributes:
+        name: Short name, used for the TFLite subgraph.
+        input: Name of the image tensor, float [1, height, width, 3] in 0..255.
+        layers: In an order in which every input is written before it is read.
+        outputs: Names of result tensors, in the order they should be reported.
+    """
+
+    name: str
+    input: str
+    layers: list[Layer]
+    outputs: list[str] = field(default_factory=list)
+
+    def producer(self, tensor: str) -> Layer | None:
+        """The layer that writes a tensor, or None for the graph's input."""
+        return next((layer for layer in self.layers if layer.output == tensor), None)
+
+    def consumers(self, tensor: str) -> list[Layer]:
+        """The layers that read a tensor."""
+        return [layer for layer in self.layers if tensor in layer.inputs]
+
+    def swap(self, new: Layer) -> None:
+        """Replaces the layer that writes the same output."""
+        at = next(i for i, layer in enumerate(self.layers) if layer.output == new.output)
+        self.layers[at] = new
+
+    def shapes(self, height: int, width: int) -> dict[str, tuple[int, ...]]:
+        """Shape of every tensor for one input size, batch 1, NHWC."""
+        known: dict[str, tuple[int, ...]] = {self.input: (1, height, width, 3)}
+        for layer in self.layers:
+            known[layer.output] = _output_shape(layer, known[layer.inputs[0]])
+        return known
+
+
+def _output_shape(layer: Layer, shape: tuple[int, ...]) -> tuple[int, ...]:
+    if layer.kind == "conv":
+        assert layer.weight is not None
+        out, kernel_h, kernel_w, _ = layer.weight.shape
+        rows = (shape[1] + 2 * layer.pad - kernel_h) // layer.stride + 1
+        cols = (shape[2] + 2 * layer.pad - kernel_w) // layer.stride + 1
+        return (1, rows, cols, out)
+    if layer.kind == "maxpool":
+        return (1, shape[1] // 2, shape[2] // 2, shape[3])
+    if layer.kind == "upsample":
+        return (1, shape[1] * 2, shape[2] * 2, shape[3])
+    if layer.kind == "flatten":
+        rows = shape[1] * shape[2]
+        return (1, shape[3]) if rows == 1 else (1, rows, shape[3])
+    return shape
+
+
+class _Reader:
+    """Walks the ONNX nodes once, folding constants and emitting layers."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self.constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+        self.layers: list[Layer] = []
+        self.alias: dict[str, str] = {}
+        self.spatial: dict[str, int] = {}
+
+    def data(self, name: str) -> str:
+        while name in self.alias:
+            name = self.alias[name]
+        return name
+
+    def last_for(self, tensor: str) -> Layer:
+        return next(layer for layer in self.layers if layer.output == tensor)
+
+    def put(self, layer: Layer) -> None:
+        self.layers.append(layer)
+
+    def rewrite(self, new: Layer) -> None:
+        at = next(i for i, layer in enumerate(self.layers) if layer.output == new.output)
+        self.layers[at] = new
+
+    def read(self, node: onnx.NodeProto) -> None:
+        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        if node.op_type == "Constant":
+            self.constants[node.output[0]] = numpy_helper.to_array(attributes["value"])
+            return
+        if node.input[0] in self.constants:
+            self.constants[node.output[0]] = self._fold(node, attributes)
+            return
+        handler = getattr(self, f"_on_{node.op_type.lower()}", None)
+        if handler is None:
+            raise UnsupportedGraphError(f"operation {node.op_type} of node {node.name!r}")
+        handler(node, attributes)
+
+    def _fold(self, node: onnx.NodeProto, attributes: dict[str, object]) -> NDArray[np.generic]:
+        values = [self.constants[name] for name in node.input if name]
+        if node.op_type == "Reshape":
+            return values[0].reshape([int(n) for n in values[1]])
+        if node.op_type == "DequantizeLinear":
+            axis = int(attributes.get("axis", 1))  # type: ignore[call-overload]
+            block = int(attributes.get("block_size", 0))  # type: ignore[call-overload]
+            return _dequantise(values, axis, block)
+        raise UnsupportedGraphError(f"constant operation {node.op_type}")
+
+    def _on_conv(self, node: onnx.NodeProto, attributes: dict[str, object]) -> None:
+        weight = self.constants[node.input[1]].astype(np.float64)
+        groups, pads = int(attributes["group"]), list(attributes["pads"])  # type: ignore
+        strides = list(attributes["strides"])  # type: ignore[call-overload]
+        if len(set(pads)) != 1 or len(set(strides)) != 1 or (groups > 1 and weight.shape[1] != 1):
+            raise UnsupportedGraphError(f"convolution {node.name!r}: pads, strides or groups")
+        bias = np.zeros(weight.shape[0])
+        if len(node.input) > 2:
+            bias = self.constants[node.input[2]].astype(np.float64).ravel()
+        self.put(
+            Layer(
+                "conv",
+                node.output[0],
+                (self.data(node.input[0]),),
+                weight=weight.transpose(0, 2, 3, 1),
+                bias=bias,
+                stride=int(strides[0]),
+                pad=int(pads[0]),
+                depthwise=weight.shape[1] == 1 and groups == weight.shape[0],
+            )
+        )
+
+    def _on_batchnormalization(self, node: onnx.NodeProto, attributes: dict[str, object]) -> None:
+        gamma, beta, mean, variance = (
+            self.constants[name].astype(np.float64) for name in node.input[1:5]
+        )
+        factor = gamma / np.sqrt(variance + float(attributes["epsilon"]))  # type: ignore
+        source = self.data(node.input[0])
+        before = self.last_for(source)
+        if before.kind == "conv":
+            assert before.weight is not None and before.bias is not None
+            folded = replace(
+                before,
+                output=node.output[0],
+                weight=before.weight * factor[:, None, None, None],
+                bias=(before.bias - mean) * factor + beta,
+            )
+            self.layers[self.layers.index(before)] = folded
+        else:  # no convolution to take it: kept as a 1x1 depthwise layer for the next to absorb
+            self.put(
+                Layer(
+                    "conv",
+                    node.output[0],
+                    (source,),
+                    weight=factor[:, None, None, None],
+                    bias=beta - mean * factor,
+                    depthwise=True,
+                )
+            )
+
+    def _on_prelu(self, node: onnx.NodeProto, _: dict[str, object]) -> None:
+        slope = self.constants[node.input[1]].astype(np.float64).ravel()
+        self.put(Layer("prelu", node.output[0], (self.data(node.input[0]),), slope=slope))
+
+    def _on_relu(self, node: onnx.NodeProto, _: dict[str, object]) -> None:
+        self.put(Layer("relu", node.output[0], (self.data(node.input[0]),)))
+
+    def _on_maxpool(self, node: onnx.NodeProto, attributes: dict[str, object]) -> None:
+        if list(attributes["kernel_shape"]) != [2, 2] or any(attributes["pads"]):  # type: ignore
+            raise UnsupportedGraphError("only 2x2 max-pooling without padding")
+        self.put(Layer("maxpool", node.output[0], (self.data(node.input[0]),)))
+
+    def _on_resize(self, node: onnx.NodeProto, attributes: dict[str, object]) -> None:
+        if attributes["mode"] != b"nearest":
+            raise UnsupportedGraphError("only nearest-neighbour doubling")
+        self.put(Layer("upsample", node.output[0], (self.data(node.input[0]),)))
+
+    def _on_add(self, node: onnx.NodeProto, _: dict[str, object]) -> None:
+        self.put(Layer("add", node.output[0], tuple(self.data(name) for name in node.input)))
+
+    def _on_sub(self, node: onnx.NodeProto, _: dict[str, object]) -> None:
+        mean = float(self.constants[node.input[1]].ravel()[0])
+        self.put(Layer("normalise", node.output[0], (self.data(node.input[0]),), mean=mean))
+
+    def _on_mul(self, node: onnx.NodeProto, _: dict[str, object]) -> None:
+        before = self.last_for(self.data(node.input[0]))
+        if before.kind != "normalise":
+            raise UnsupportedGraphError("multiplication outside the input scaling")
+        scale = float(self.constants[node.input[1]].ravel()[0])
+        at = self.layers.index(before)
+        self.layers[at] = replace(before, output=node.output[0], scale=scale)
+
+    def _on_transpose(self, node: onnx.NodeProto, _: dict[str, object]) -> None:
+        self.alias[node.output[0]] = node.input[0]  # NCHW to NHWC: the graph is NHWC already
+
+    def _on_reshape(self, node: onnx.NodeProto, _: dict[str, object]) -> None:
+        self.put(Layer("flatten", node.output[0], (self.data(node.input[0]),)))
+
+    def _on_sigmoid(self, node: onnx.NodeProto, _: dict[str, object]) -> None:
+        self.put(Layer("sigmoid", node.output[0], (self.data(node.input[0]),)))
+
+    def _on_dropout(self, node: onnx.NodeProto, _: dict[str, object]) -> None:
+        self.alias[node.output[0]] = node.input[0]
+
+    def _on_flatten(self, node: onnx.NodeProto, _: dict[str, object]) -> None:
+        self.alias[node.output[0]] = node.input[0]  # only before Gemm, read as a convolution
+
+    def _on_gemm(self, node: onnx.NodeProto, attributes: dict[str, object]) -> None:
+        if not attributes.get("transB") or attributes.get("transA"):
+            raise UnsupportedGraphError("only Gemm with transposed weights")
+        source = self.data(node.input[0])
+        norm = self.last_for(source)
+        if norm.kind != "conv" or not norm.depthwise or norm.weight is None or norm.bias is None:
+            raise UnsupportedGraphError("Gemm is expected after a batch normalisation")
+        flat = self.constants[node.input[1]].astype(np.float64)
+        bias = self.constants[node.input[2]].astype(np.float64).ravel()
+        channels = norm.weight.shape[0]
+        side = int(round((flat.shape[1] / channels) ** 0.5))
+        weight = flat.reshape(-1, channels, side, side).transpose(0, 2, 3, 1)
+        self.layers.remove(norm)
+        self.put(
+            Layer(
+                "conv",
+                node.output[0],
+                norm.inputs,
+                weight=weight * norm.weight[:, 0, 0, 0],
+                bias=bias + np.einsum("ohwc,c->o", weight, norm.bias),
+            )
+        )
+
+
+def _dequantise(values: list[NDArray[np.generic]], axis: int, block: int) -> FloatArray:
+    """DequantizeLinear of ONNX opset 21: per tensor, per axis or blocked along an axis."""
+    quantised, scale = values[0].astype(np.float32), values[1].astype(np.float32)
+    zero = values[2].astype(np.float32) if len(values) > 2 else np.zeros_like(scale)
+    if (scale.ndim and scale.size > 1) or block:
+        length = quantised.shape[axis]
+        if block:
+            scale, zero = (np.repeat(v, block, axis=axis) for v in (scale, zero))
+            scale, zero = (np.take(v, range(length), axis=axis) for v in (scale, zero))
+        else:
+            wide = [1] * quantised.ndim
+            wide[axis] = length
+            scale, zero = scale.reshape(wide), zero.reshape(wide)
+    return ((quantised - zero) * scale).astype(np.float32)
+
+
+def read_onnx_bytes(content: bytes, name: str) -> Graph:
+    """Reads a published ONNX file and folds its constants.
+
+    Args:
+        content: The file. Its input is NCHW float, three channels, 0..255.
+        name: Name of the resulting graph.
+
+    Returns:
+        A graph in NHWC that computes the same function.
+
+    Raises:
+        UnsupportedGraphError: The file holds an operation outside the nine known.
+    """
+    model = onnx.load_model_from_string(content)
+    reader = _Reader(model)
+    for node in model.graph.node:
+        reader.read(node)
+    names = {t.name for t in model.graph.initializer}
+    image = next(i.name for i in model.graph.input if i.name not in names)
+    graph = Graph(name, image, reader.layers)
+    wanted = [o.name for o in model.graph.output]
+    embedding = [o for o in wanted if graph.producer(o) is None]
+    if embedding:
+        raise UnsupportedGraphError(f"results not found: {embedding}")
+    graph.outputs = wanted
+    return graph

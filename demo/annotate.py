@@ -32,7 +32,7 @@ class Annotator:
     """Writes `<name>.mp4` and the frame of the best match, or the last one, as `<name>.jpg`.
 
     Attributes:
-        sightings: entry id to first and last frame in which a matched track of it was seen.
+        sightings: entry id and first frame of a matched track, to the last frame it was seen in.
         cpu_seconds: what annotating took of this process, to be told apart from the device's work.
     """
 
@@ -43,7 +43,7 @@ class Annotator:
         self._writer: cv2.VideoWriter | None = None
         self._recent: deque[list[Region]] = deque(maxlen=_MEMORY)
         self._best: tuple[float, NDArray[np.uint8]] | None = None
-        self.sightings: dict[str, tuple[int, int]] = {}
+        self.sightings: dict[tuple[str, int], int] = {}
         self.cpu_seconds = 0.0
 
     def saw(self, frame: Frame, faces: Sequence[Face], tracks: Sequence[SeenTrack]) -> None:
@@ -55,8 +55,7 @@ class Annotator:
             decision = seen.decision
             assert decision is not None
             _label(picture, seen.track.face, f"{decision.entry[:8]}  {decision.score:.2f}")
-            first, _ = self.sightings.get(decision.entry, (seen.track.first_frame, 0))
-            self.sightings[decision.entry] = (first, frame.index)
+            self.sightings[decision.entry, seen.track.first_frame] = frame.index
         worth = max((t.track.face.width for t in matched), default=0.0)
         if self._best is None or worth > self._best[0] or not self._best[0]:
             self._best = (worth, picture)

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
+
 from edge import __version__, limits
 from edge.camera.open import open_camera
 from edge.config import Config
@@ -35,6 +37,7 @@ class Report:
 
     Attributes:
         counters: frames, faces, tracks, embeddings.
+        candidates: reports of matches.
         skipped: frames that could not be used.
         source: state of the camera at the end.
         sent_bytes: topics and payloads sent to the broker.
@@ -42,6 +45,7 @@ class Report:
     """
 
     counters: Counters
+    candidates: int
     skipped: int
     source: str
     sent_bytes: int
@@ -75,7 +79,10 @@ class Device:
         self._unsaved: deque[event.Candidate] = deque()
         self._saving = threading.Lock()
         self._storage = ""
-        self._skipped = 0
+        self._skipped = self._candidates = 0
+        cv2.setNumThreads(
+            1
+        )  # OpenCV's work is small pictures: its threads would only be in the way
         trusted = [load_public_key(Path(name)) for name in config.watchlist.owner_keys]
         state_dir = private_folder(Path(config.device.state_dir))
         self._key = device_key(state_dir)
@@ -176,6 +183,7 @@ class Device:
         self._outbox.close()
         return Report(
             counters=self._pipeline.counters,
+            candidates=self._candidates,
             skipped=self._skipped,
             source=self._camera.state,
             sent_bytes=self._link.sent_bytes,
@@ -226,6 +234,7 @@ class Device:
             "candidate: entry %s, score %.2f of %.2f",
             match.decision.entry, match.decision.score, match.decision.threshold,
         )  # fmt: skip
+        self._candidates += 1
         self._unsaved.append(_candidate(match, self._vision.models))
         self._save()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -16,6 +16,7 @@ from msgspec import Meta
 from edge import limits
 from edge.errors import ConfigError
 
+Section = TypeVar("Section", bound=msgspec.Struct)
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 
 
@@ -135,8 +136,17 @@ def parse(document: dict[str, Any]) -> Config:
     Raises:
         ConfigError: naming the field and what it may hold.
     """
+    return parse_section(document, Config)
+
+
+def parse_section(values: dict[str, Any], section: type[Section]) -> Section:
+    """Turn decoded values into one section.
+
+    Raises:
+        ConfigError: naming the field and what it may hold.
+    """
     try:
-        return msgspec.convert(document, Config)
+        return msgspec.convert(values, section)
     except msgspec.ValidationError as error:
         raise ConfigError(f"configuration refused: {error}") from error
 
@@ -166,12 +176,7 @@ def load(path: Path, *, source: str | None = None) -> Config:
     config = _anchor(config, path.resolve().parent)
     if source is None:
         return config
-    try:
-        camera = msgspec.convert(
-            {**msgspec.to_builtins(config.camera), "source": source}, CameraConfig
-        )
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"source refused: {error}") from error
+    camera = parse_section({**msgspec.to_builtins(config.camera), "source": source}, CameraConfig)
     return msgspec.structs.replace(config, camera=camera)
 
 

@@ -56,7 +56,9 @@ class Annotator:
             assert decision is not None
             _label(picture, seen.track.face, f"{decision.entry[:8]}  {decision.score:.2f}")
             self.sightings[decision.entry, seen.track.first_frame] = frame.index
-        worth = max((t.track.face.width for t in matched), default=0.0)
+        # The picture to keep: a large match, and preferably somebody hidden beside it.
+        hidden = len(faces) > len(matched)
+        worth = max((t.track.face.width * (1 + hidden) for t in matched), default=0.0)
         if self._best is None or worth > self._best[0] or not self._best[0]:
             self._best = (worth, picture)
         self._write(picture)

@@ -125,6 +125,7 @@ class Link:
 
     def close(self) -> None:
         """Disconnect cleanly: the broker keeps its last will to itself."""
+        self._client.disable_logger()  # its network thread reports the end as an error
         self._client.disconnect()
         self._client.loop_stop()
 

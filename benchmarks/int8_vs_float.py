@@ -28,7 +28,6 @@ from rich.table import Table
 
 from edge.inference.litert import LiteRtNetwork
 from edge.inference.manifest import load_manifest
-from edge.vision.align import align
 from edge.vision.detect import Detector
 from edge.vision.embed import Embedder
 from edge.vision.faces import Face

@@ -184,7 +184,7 @@ def _ranges(
 
 def _impostor_tail(network: Trial, people: list[tuple[str, datasets.Image]]) -> dict[str, Any]:
     """Compare everybody with everybody else, one picture each."""
-    first = {person: crop for person, crop in reversed(people)}
+    first = dict(reversed(people))
     vectors = []
     for crop in track(list(first.values()), "impostors"):
         vector = network.run(crop[None, ..., ::-1])["embedding"].ravel()

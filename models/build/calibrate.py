@@ -100,7 +100,7 @@ def best_range(
     weight: NDArray[np.float64],
     floor: float = 0.3,
 ) -> Range:
-    """The range that loses least to rounding and clipping together.
+    """Return the range that loses least to rounding and clipping together.
 
     Args:
         observation: Samples and extremes of the tensor.

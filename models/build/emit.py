@@ -52,7 +52,7 @@ def tensor_quants(graph: Graph, ranges: Mapping[str, Range]) -> dict[str, Quant]
     quants = {graph.input: Quant.of(1.0, -128)}
     for layer in graph.layers:
         if layer.kind == "normalise":
-            zero = int(round(layer.mean)) - 128
+            zero = round(layer.mean) - 128
             quants[layer.output] = Quant.of(layer.scale, zero)
         elif layer.kind == "sigmoid":
             quants[layer.output] = Quant.of(1.0 / 256.0, -128)
@@ -100,7 +100,7 @@ class _Emitter:
         return writer.finish([image], [self.index[name] for name in self.graph.outputs])
 
     def _quantised_input(self, shape: tuple[int, ...]) -> int:
-        """A uint8 image tensor and the QUANTIZE that flips it to int8."""
+        """Write a uint8 image tensor and the QUANTIZE that flips it to int8."""
         name = self.graph.input
         first = self.graph.consumers(name)
         target = first[0].output if first[0].kind == "normalise" else name
@@ -134,7 +134,8 @@ class _Emitter:
     def _constants(self, layer: Layer) -> tuple[int, int]:
         """Weight and bias tensors of a convolution, in the layout its kernel wants."""
         weight, bias = layer.weight, layer.bias
-        assert weight is not None and bias is not None
+        if weight is None or bias is None:
+            raise ValueError(f"{layer.output}: a convolution without weights")
         name, axis, quant = layer.output, 3 if layer.depthwise else 0, None
         if self.ranges is not None:
             scale = default_weight_scale(weight)
@@ -272,7 +273,7 @@ class _Emitter:
 
 
 def emit(graph: Graph, height: int, width: int, ranges: Mapping[str, Range] | None = None) -> bytes:
-    """The TFLite file of a graph at one input size.
+    """Return the TFLite file of a graph at one input size.
 
     Args:
         graph: The network. For int8 every PReLU slope is at most 1 (see `steep.flip_steep`).

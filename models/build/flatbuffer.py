@@ -97,7 +97,7 @@ class TfliteWriter:
         quant: Quant | None = None,
         data: NDArray[np.generic] | None = None,
     ) -> int:
-        """Adds a tensor.
+        """Add a tensor.
 
         Args:
             name: Shown by tools; need not be unique.
@@ -134,7 +134,7 @@ class TfliteWriter:
         options: str | None = None,
         **values: object,
     ) -> None:
-        """Adds an operator.
+        """Add an operator.
 
         Args:
             kind: Name in the schema's BuiltinOperator.
@@ -157,7 +157,7 @@ class TfliteWriter:
         self._operators.append(operator)
 
     def finish(self, inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
-        """The complete file.
+        """Return the complete file.
 
         Args:
             inputs: Tensor indices of the subgraph's inputs.

@@ -70,15 +70,15 @@ class Graph:
     outputs: list[str] = field(default_factory=list)
 
     def producer(self, tensor: str) -> Layer | None:
-        """The layer that writes a tensor, or None for the graph's input."""
+        """Return the layer that writes a tensor, or None for the graph's input."""
         return next((layer for layer in self.layers if layer.output == tensor), None)
 
     def consumers(self, tensor: str) -> list[Layer]:
-        """The layers that read a tensor."""
+        """Return the layers that read a tensor."""
         return [layer for layer in self.layers if tensor in layer.inputs]
 
     def swap(self, new: Layer) -> None:
-        """Replaces the layer that writes the same output."""
+        """Replace the layer that writes the same output."""
         at = next(i for i, layer in enumerate(self.layers) if layer.output == new.output)
         self.layers[at] = new
 
@@ -183,8 +183,7 @@ class _Reader:
         factor = gamma / np.sqrt(variance + float(attributes["epsilon"]))  # type: ignore
         source = self.data(node.input[0])
         before = self.last_for(source)
-        if before.kind == "conv":
-            assert before.weight is not None and before.bias is not None
+        if before.weight is not None and before.bias is not None:
             folded = replace(
                 before,
                 output=node.output[0],
@@ -261,7 +260,7 @@ class _Reader:
         flat = self.constants[node.input[1]].astype(np.float64)
         bias = self.constants[node.input[2]].astype(np.float64).ravel()
         channels = norm.weight.shape[0]
-        side = int(round((flat.shape[1] / channels) ** 0.5))
+        side = round((flat.shape[1] / channels) ** 0.5)
         weight = flat.reshape(-1, channels, side, side).transpose(0, 2, 3, 1)
         self.layers.remove(norm)
         self.put(
@@ -292,7 +291,7 @@ def _dequantise(values: list[NDArray[np.generic]], axis: int, block: int) -> Flo
 
 
 def read_onnx_bytes(content: bytes, name: str) -> Graph:
-    """Reads a published ONNX file and folds its constants.
+    """Read a published ONNX file and folds its constants.
 
     Args:
         content: The file. Its input is NCHW float, three channels, 0..255.

@@ -38,7 +38,7 @@ class Published:
     sizes: tuple[tuple[int, int], ...]
 
     def source(self) -> dict[str, str]:
-        """The manifest's `source`."""
+        """Return the manifest's `source`."""
         return {
             "registry": "PyPI",
             "package": PACKAGE,
@@ -96,7 +96,7 @@ def read(published: Published, wheel: Path) -> Graph:
 
 
 def detector_entry(outputs: dict[str, Any]) -> dict[str, Any]:
-    """What the manifest says of a detector beyond its file."""
+    """Return what the manifest says of a detector beyond its file."""
     return {
         "role": "detector",
         "outputs": outputs,
@@ -108,7 +108,7 @@ def detector_entry(outputs: dict[str, Any]) -> dict[str, Any]:
 
 
 def embedder_entry(outputs: dict[str, Any], tail: dict[str, Any]) -> dict[str, Any]:
-    """What the manifest says of an embedder beyond its file."""
+    """Return what the manifest says of an embedder beyond its file."""
     return {
         "role": "embedder",
         "outputs": outputs,

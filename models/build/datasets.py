@@ -112,7 +112,9 @@ def _small(pixels: Image, rng: np.random.Generator) -> Image:
 
 def _turn(pixels: Image, rng: np.random.Generator) -> Image:
     """Put landmarks a little off, as on hard poses; sometimes squeeze like a half profile."""
-    turn = cv2.getRotationMatrix2D((56, 60), rng.uniform(-15, 15), rng.uniform(0.88, 1.15))
+    turn = np.asarray(
+        cv2.getRotationMatrix2D((56, 60), rng.uniform(-15, 15), rng.uniform(0.88, 1.15)), np.float64
+    )
     turn[:, 0] *= rng.choice([1.0, rng.uniform(0.7, 1.0)])
     turn[:, 2] += rng.uniform(-5, 5, 2)
     return np.asarray(cv2.warpAffine(pixels, turn, (112, 112)), np.uint8)

@@ -39,7 +39,7 @@ def range_to_quant(low: float, high: float) -> Quant:
 def default_weight_scale(weight: NDArray[np.float64]) -> NDArray[np.float64]:
     """Largest magnitude of each output channel over 127. weight is [out, ...]."""
     top = np.abs(weight.reshape(weight.shape[0], -1)).max(axis=1)
-    return np.maximum(top, 1e-12) / 127.0
+    return np.asarray(np.maximum(top, 1e-12) / 127.0)
 
 
 def tensor_quants(graph: Graph, ranges: Mapping[str, Range]) -> dict[str, Quant]:

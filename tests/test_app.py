@@ -1,0 +1,241 @@
+"""The device as a whole: real models, real video, a real broker."""
+
+import json
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from demo import scene
+from demo.broker import free_port, running_broker
+from edge import config, limits
+from edge.app import Device
+from edge.config import BrokerConfig
+from edge.errors import CameraUnavailable, ConfigError, ModelError
+from edge.identity import device_key
+from edge.inference.manifest import SHIPPED
+from edge.protocol.event import Candidate
+from edge.vision.engine import Vision
+from fleet.events import listen
+from tests.kit import make_owner, publish, recording_proxy, write_config
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    path = tmp_path_factory.mktemp("scene") / "scene.mp4"
+    scene.write(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def vision():
+    return Vision.open()
+
+
+def run(path, **options):
+    return Device(config.load(path), **options).run()
+
+
+def reader(port, state):
+    state.mkdir(mode=0o700, exist_ok=True)
+    events = queue.SimpleQueue()
+    trusted = [device_key(state).public_key()]
+    return listen(BrokerConfig(port=port), events.put, trusted=trusted), events
+
+
+def test_the_listed_person_is_reported_once_signed_and_says_candidate(tmp_path, clip, vision):
+    owner = make_owner(tmp_path / "owner", vision, scene.ENROLLED)
+    with running_broker() as port:
+        publish(owner, port)
+        link, events = reader(port, tmp_path / "state")
+        report = run(write_config(tmp_path, clip, port, owner))
+        received = events.get(timeout=5)
+        link.close()
+    assert events.empty()
+    assert received.trusted
+    data = received.event.data
+    assert isinstance(data, Candidate)
+    assert owner.labels[data.entry] == "eileen-collins"
+    assert data.status == "candidate"
+    assert data.review == "human-before-action"
+    assert data.score >= data.threshold
+    assert data.authorisation == "test 1"
+    assert data.list.version == 1
+    assert report.candidates == 1
+    assert report.waiting == 0
+    assert report.counters.frames == scene.FRAMES
+
+
+def test_without_a_match_nothing_about_people_leaves_the_device(tmp_path, clip, vision):
+    """Seen from outside: every byte to the broker, every file on the disk."""
+    owner = make_owner(tmp_path / "owner", vision, strangers=3)
+    home = tmp_path / "home"
+    home.mkdir()
+    with running_broker() as port, recording_proxy(port) as (proxy, recorder):
+        publish(owner, port)
+        path = write_config(home, clip, proxy, owner)
+        before = {p for p in home.rglob("*") if p.is_file()}
+        environment = {**os.environ, "HOME": str(home), "TMPDIR": str(home)}
+        done = subprocess.run(
+            [sys.executable, "-m", "cli.main", "run", "--config", str(path)],
+            cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert f"{scene.FRAMES} frames" in done.stderr
+    # What was published: the status, and in it nothing but the list and the device.
+    publications = recorder.publications()
+    assert {topic for topic, _ in publications} == {"lethe/device/camera-1/status"}
+    for _, payload in publications:
+        status = json.loads(payload)
+        assert set(status) <= {"state", "software", "list", "reasons"}
+        assert set(status["list"] or {}) <= {"id", "version", "expires"}
+        assert not any(char.isdigit() for reason in status["reasons"] for char in reason)
+    # Nor is there anything hidden in between: a session without a match is a few hundred bytes.
+    assert len(recorder.sent) < 1500
+    assert b"candidate" not in recorder.sent
+    # What was stored: the device's own key and the floor; the outbox holds no event.
+    files = {p.relative_to(home).as_posix() for p in home.rglob("*") if p.is_file()} - {
+        p.relative_to(home).as_posix() for p in before
+    }
+    assert files <= {
+        "state/device.key", "state/device.pub", "state/floor-gate.json", "state/outbox.db",
+        "state/outbox.db-wal", "state/outbox.db-shm",
+    }  # fmt: skip
+    assert b"candidate" not in (home / "state" / "outbox.db").read_bytes()
+
+
+def test_a_broker_that_dies_in_the_middle_gets_the_event_when_it_is_back(
+    tmp_path, clip, vision, monkeypatch
+):
+    monkeypatch.setattr(limits, "FLUSH_S", 0.2)
+    owner = make_owner(tmp_path / "owner", vision, scene.ENROLLED)
+    port = free_port()
+    broker = running_broker(port)
+    broker.__enter__()
+    publish(owner, port)
+    path = write_config(tmp_path, clip, port, owner)
+
+    def saw(frame, _faces, _tracks):
+        if frame.index == 20:
+            broker.__exit__(None, None, None)
+
+    report = run(path, observer=SimpleNamespace(saw=saw))
+    assert (report.candidates, report.waiting) == (1, 1)
+    monkeypatch.setattr(limits, "FLUSH_S", 10.0)
+    with running_broker(port):
+        link, events = reader(port, tmp_path / "state")
+        publish(make_owner(tmp_path / "other", vision, strangers=1), port)  # another key: refused
+        publish(owner, port)
+        report = run(path)
+        first, second = events.get(timeout=5), events.get(timeout=5)
+        link.close()
+    assert report.waiting == 0
+    assert [e.event.envelope.sequence[-1] for e in (first, second)] == ["1", "2"]
+    assert first.trusted
+
+
+def test_sigterm_ends_it_cleanly_while_the_camera_is_missing(tmp_path, vision):
+    owner = make_owner(tmp_path / "owner", vision, strangers=1)
+    with running_broker() as port:
+        publish(owner, port)
+        path = write_config(tmp_path, "/dev/video99", port, owner)
+        statuses = queue.SimpleQueue()
+        link, _ = reader(port, tmp_path / "state")
+        link.subscribe(
+            "lethe/device/+/status", lambda _t, payload: statuses.put(json.loads(payload)), 9999
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cli.main", "run", "--config", str(path)],
+            cwd=ROOT, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        while "camera" not in str(statuses.get(timeout=20).get("reasons")):
+            continue
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=20)
+        while (last := statuses.get(timeout=5))["state"] != "offline":
+            continue
+        link.close()
+    assert process.returncode == 0, errors
+    assert "is the camera plugged in?" in errors
+    assert last["list"] is None
+
+
+def test_an_expired_list_ends_the_looking(tmp_path, clip, vision):
+    """The clock jumps past the end of the list in the middle of the clip."""
+    owner = make_owner(tmp_path / "owner", vision, scene.ENROLLED)
+    ahead = 0.0
+
+    def saw(frame, faces, _tracks):
+        nonlocal ahead
+        seen.append(len(faces))
+        if frame.index == 60:
+            ahead = 7200.0
+
+    seen: list[int] = []
+    with running_broker() as port:
+        publish(owner, port)
+        report = run(
+            write_config(tmp_path, clip, port, owner),
+            observer=SimpleNamespace(saw=saw),
+            now=lambda: time.time() + ahead,
+        )
+    assert sum(seen[:61]) > 0
+    assert sum(seen[61:]) == 0
+    assert report.candidates == 0
+
+
+def test_an_altered_model_is_refused_before_anything_starts(tmp_path, clip, vision):
+    models = shutil.copytree(SHIPPED, tmp_path / "models")
+    path = models / "sface-2021dec.tflite"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    owner = make_owner(tmp_path / "owner", vision, strangers=1)
+    with pytest.raises(ModelError, match="SHA-256"):
+        run(write_config(tmp_path, clip, 1, owner, models_dir=models))
+
+
+@pytest.mark.parametrize(
+    ("source", "error"),
+    [
+        ("missing.mp4", CameraUnavailable),
+        ("http://camera/stream", ConfigError),
+    ],
+)
+def test_an_impossible_source_is_refused_with_what_to_do(tmp_path, vision, source, error):
+    owner = make_owner(tmp_path / "owner", vision, strangers=1)
+    with pytest.raises(error, match=r"camera\.source"):
+        run(write_config(tmp_path, source, 1, owner))
+
+
+def test_a_full_disk_keeps_the_event_until_there_is_room(tmp_path, clip, vision, monkeypatch):
+    owner = make_owner(tmp_path / "owner", vision, scene.ENROLLED)
+    with running_broker() as port:
+        publish(owner, port)
+        link, events = reader(port, tmp_path / "state")
+        device = Device(config.load(write_config(tmp_path, clip, port, owner)))
+        device._outbox._run("PRAGMA max_page_count = 1")  # what SQLite does when the disk is full
+        put = device._outbox.put
+
+        def put_or_make_room(data):
+            try:
+                return put(data)
+            except Exception:
+                device._outbox._run("PRAGMA max_page_count = 1000000")
+                raise
+
+        monkeypatch.setattr(device._outbox, "put", put_or_make_room)
+        report = device.run()
+        received = events.get(timeout=5)
+        link.close()
+    assert received.trusted
+    assert report.waiting == 0

@@ -1,0 +1,164 @@
+"""Every rule refuses with its own reason; local configuration can only tighten."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge import limits
+from edge.errors import ListRefused
+from edge.protocol.watchlist import Area, Authorisation, Entry, Purpose, Template, Watchlist
+from edge.watchlist.authorisation import Floor, NotYetValid, Place, check, distance_m
+
+NOW = 1_800_000_000
+DAY = 86400
+replace = msgspec.structs.replace
+
+AUTHORISATION = Authorisation(
+    reference="court 12/2026",
+    purpose=Purpose.COURT_ORDER,
+    not_before=NOW - 100,
+    not_after=NOW + DAY - 200,
+    area=None,
+    devices=["camera-1", "camera-2"],
+    profile="fixed",
+    max_entries=3,
+    fpir_target=0.001,
+)
+LIST = Watchlist(
+    id="gate",
+    version=7,
+    issued=NOW - 50,
+    expires=NOW + DAY - 200,
+    embedder="e",
+    dimension=16,
+    authorisation=AUTHORISATION,
+    entries=[],
+)
+PLACE = Place(
+    device="camera-1",
+    list_id="gate",
+    profile="fixed",
+    position=None,
+    embedder="e",
+    dimension=16,
+)
+
+
+def entries(count):
+    template = Template(scale=0.01, vector=bytes(16))
+    return [
+        Entry(id=f"{i:032x}", not_before=0, not_after=1, templates=[template]) for i in range(count)
+    ]
+
+
+def judge(watchlist=LIST, place=PLACE, now=NOW, floor=Floor(), digest="d"):  # noqa: B008
+    check(watchlist, place, now=now, floor=floor, digest=digest)
+
+
+def authorised(**changes):
+    return replace(LIST, authorisation=replace(AUTHORISATION, **changes))
+
+
+def placed(**changes):
+    fields = {name: getattr(PLACE, name) for name in Place.__slots__}
+    return Place(**(fields | changes))
+
+
+def test_a_list_in_order_is_taken():
+    judge()
+    judge(replace(LIST, entries=entries(3)))
+    judge(floor=Floor(7, "d"))
+    judge(floor=Floor(6, "other"))
+
+
+ZURICH = Area(latitude=47.3769, longitude=8.5417, radius_m=1000)
+
+
+@pytest.mark.parametrize(
+    ("watchlist", "options", "reason"),
+    [
+        (replace(LIST, id="other"), {}, "obeys 'gate'"),
+        (LIST, {"floor": Floor(8, "d")}, "version 7 is older than 8"),
+        (LIST, {"floor": Floor(7, "x")}, "other content"),
+        (replace(LIST, expires=NOW), {}, "expired"),
+        (authorised(not_after=NOW - 1), {}, "expired"),
+        (replace(LIST, expires=NOW + 31 * DAY, authorisation=authorised(
+            not_after=NOW + 31 * DAY).authorisation), {}, "31 days; at most 30 days"),
+        (authorised(devices=["camera-2"]), {}, "not issued for device 'camera-1'"),
+        (LIST, {"place": placed(profile="body-worn")}, "this one is body-worn"),
+        (replace(LIST, entries=entries(4)), {}, "4 entries; at most 3"),
+        (authorised(area=ZURICH), {}, "set device.position"),
+        (authorised(area=ZURICH), {"place": placed(position=(47.39, 8.5417))}, "m from its centre"),
+        (authorised(fpir_target=0.02), {}, "laxer than 0.01"),
+        (LIST, {"place": placed(embedder="f")}, "this device has 'f'"),
+        (LIST, {"place": placed(dimension=32)}, "enrol again"),
+    ],
+)  # fmt: skip
+def test_a_rule_refuses_with_its_reason(watchlist, options, reason):
+    with pytest.raises(ListRefused, match=reason) as refusal:
+        judge(watchlist, **options)
+    assert not isinstance(refusal.value, NotYetValid)
+
+
+@pytest.mark.parametrize(
+    ("watchlist", "reason"),
+    [
+        (replace(LIST, issued=NOW + limits.CLOCK_SKEW_S + 1), "in the future"),
+        (authorised(not_before=NOW + 600), "valid in 10 minutes only"),
+    ],
+)
+def test_what_is_only_too_early_can_be_tried_again(watchlist, reason):
+    with pytest.raises(NotYetValid, match=reason):
+        judge(watchlist)
+
+
+def test_a_body_worn_camera_takes_shorter_and_smaller_lists():
+    worn = placed(profile="body-worn")
+    issued_for = replace(authorised(profile="body-worn"), expires=NOW + DAY - 200)
+    judge(issued_for, worn)
+    longer = replace(
+        issued_for,
+        expires=NOW + 3 * DAY,
+        authorisation=replace(issued_for.authorisation, not_after=NOW + 3 * DAY),
+    )
+    with pytest.raises(ListRefused, match="at most 24 hours for a body-worn"):
+        judge(longer, worn)
+    large = replace(
+        issued_for,
+        entries=entries(limits.MAX_LIST_SIZE_BODY_WORN + 1),
+        authorisation=replace(issued_for.authorisation, max_entries=10_000),
+    )
+    with pytest.raises(ListRefused, match=str(limits.MAX_LIST_SIZE_BODY_WORN)):
+        judge(large, worn)
+
+
+def test_inside_the_area_it_is_taken():
+    judge(authorised(area=ZURICH), placed(position=(47.3780, 8.5402)))
+
+
+def test_distances_are_those_of_the_globe():
+    paris = Area(latitude=48.8566, longitude=2.3522, radius_m=1)
+    assert distance_m(paris, (51.5074, -0.1278)) == pytest.approx(343_600, rel=0.003)
+    assert distance_m(paris, (48.8566, 2.3522)) == 0
+    pole = Area(latitude=90, longitude=0, radius_m=1)
+    assert distance_m(pole, (-90, 0)) == pytest.approx(20_015_000, rel=0.001)
+
+
+@given(
+    st.integers(0, 100), st.integers(0, 100), st.integers(1, 40 * DAY), st.integers(-60, 40 * DAY)
+)
+def test_what_is_taken_is_never_old_expired_or_too_long(version, floor, length, age):
+    watchlist = replace(
+        authorised(not_before=0, not_after=NOW - age + length),
+        version=version + 1,
+        issued=NOW - age,
+        expires=NOW - age + length,
+    )
+    try:
+        judge(watchlist, floor=Floor(floor, "d"))
+    except ListRefused:
+        return
+    assert version + 1 >= floor
+    assert watchlist.expires > NOW
+    assert length <= limits.MAX_VALIDITY_FIXED_S

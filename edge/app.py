@@ -21,9 +21,10 @@ from edge.events.publisher import Publisher
 from edge.files import private_folder
 from edge.identity import device_key, load_public_key
 from edge.link.session import Link
-from edge.link.status import OFFLINE, ListInForce, Status, StatusPublisher
+from edge.link.status import StatusPublisher
 from edge.pipeline import Counters, Match, Observer, Pipeline
 from edge.protocol import event, topics
+from edge.protocol.status import OFFLINE, ListInForce, Status
 from edge.vision.engine import Vision
 from edge.watchlist.authorisation import Place
 from edge.watchlist.sync import Watchlists

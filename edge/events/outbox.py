@@ -173,6 +173,8 @@ class Outbox:
 
 
 def _open(path: Path) -> sqlite3.Connection:
+    if not path.exists() and path.parent.is_dir():
+        path.touch(mode=0o600)  # SQLite gives its other files the mode of this one
     database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
         database.execute("PRAGMA journal_mode = WAL")
@@ -184,5 +186,4 @@ def _open(path: Path) -> sqlite3.Connection:
     except sqlite3.Error:
         database.close()
         raise
-    path.chmod(0o600)
     return database

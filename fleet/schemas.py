@@ -1,0 +1,41 @@
+"""JSON Schemas of what goes over the wire, made from the types that parse it.
+
+python -m fleet.schemas docs/schemas
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edge.protocol.event import Candidate, Envelope, Gap
+from edge.protocol.status import Status
+from edge.protocol.watchlist import Watchlist
+
+SCHEMAS: dict[str, type[msgspec.Struct]] = {
+    "event-envelope.schema.json": Envelope,
+    "match-candidate.schema.json": Candidate,
+    "events-gap.schema.json": Gap,
+    "status.schema.json": Status,
+    "watchlist.schema.json": Watchlist,
+}
+"""File and what it describes. `data` of an event is one of the two that its `type` names."""
+
+
+def schema(name: str) -> dict[str, Any]:
+    """Return a schema (JSON Schema 2020-12) by its file's name."""
+    described = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **msgspec.json.schema(SCHEMAS[name]),
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(described))
+    return plain
+
+
+if __name__ == "__main__":
+    for file in SCHEMAS:
+        (Path(sys.argv[1]) / file).write_text(json.dumps(schema(file), indent=1) + "\n", "utf-8")

@@ -1,0 +1,179 @@
+"""Nothing is lost, nothing is lost in silence, and no number is given twice."""
+
+import sqlite3
+import threading
+
+import msgspec
+import pytest
+
+from edge import limits
+from edge.errors import StorageUnavailable
+from edge.events.outbox import Outbox
+from edge.protocol.event import Gap
+
+
+def make(data, sequence):
+    return msgspec.json.encode({"sequence": sequence, "data": data})
+
+
+def note(number):
+    return Gap(lost=number, reason="test")
+
+
+class Clock:
+    now = 1_800_000_000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def open_outbox(tmp_path, clock):
+    opened = []
+
+    def open_outbox():
+        opened.append(Outbox(tmp_path / "outbox.db", make, now=clock))
+        return opened[-1]
+
+    yield open_outbox
+    for outbox in opened:
+        outbox.close()
+
+
+def waiting(outbox):
+    return [msgspec.json.decode(s.message) for s in outbox.pending(100)]
+
+
+def test_events_come_out_in_the_order_they_went_in(open_outbox):
+    outbox = open_outbox()
+    assert [outbox.put(note(i)) for i in range(5)] == [1, 2, 3, 4, 5]
+    assert [w["data"]["lost"] for w in waiting(outbox)] == [0, 1, 2, 3, 4]
+    assert [s.sequence for s in outbox.pending(2)] == [1, 2]
+    assert len(outbox) == 5
+
+
+def test_what_waits_survives_the_process(open_outbox):
+    outbox = open_outbox()
+    for i in range(3):
+        outbox.put(note(i))
+    outbox.delete(1)
+    outbox.close()
+    assert [w["sequence"] for w in waiting(open_outbox())] == [2, 3]
+
+
+def test_no_number_is_given_twice_even_after_all_was_delivered(open_outbox):
+    outbox = open_outbox()
+    for i in range(3):
+        outbox.delete(outbox.put(note(i)))
+    outbox.close()
+    assert open_outbox().put(note(9)) == 4
+
+
+def test_too_many_make_room_and_the_gap_is_told(open_outbox, monkeypatch):
+    monkeypatch.setattr(limits, "OUTBOX_MAX_EVENTS", 5)
+    outbox = open_outbox()
+    for i in range(6):
+        outbox.put(note(i))
+    left = waiting(outbox)
+    assert len(left) == 5
+    assert left[-1]["data"] == {"lost": 2, "reason": "more than 5 events waited"}
+    assert [w["sequence"] for w in left] == [3, 4, 5, 6, 7]
+
+
+def test_what_is_past_its_time_goes_and_the_gap_is_told(open_outbox, clock):
+    outbox = open_outbox()
+    outbox.put(note(0))
+    outbox.put(note(1))
+    clock.now += limits.EVENT_EXPIRY_S - 1
+    outbox.put(note(2))
+    assert len(waiting(outbox)) == 3
+    clock.now += 1
+    left = waiting(outbox)
+    assert [w["sequence"] for w in left] == [3, 4]
+    assert left[-1]["data"] == {"lost": 2, "reason": "not delivered within 7 days"}
+
+
+def test_a_full_disk_is_said_and_takes_nothing_that_was_there(open_outbox):
+    outbox = open_outbox()
+    outbox.put(note(0))
+    pages = outbox._run("PRAGMA page_count")[0][0]
+    outbox._run(f"PRAGMA max_page_count = {pages}")
+    fill = (outbox.put(Gap(lost=i, reason="x" * 500)) for i in range(1000))
+    with pytest.raises(StorageUnavailable, match="full"):
+        list(fill)
+    stored = len(outbox)
+    outbox._run("PRAGMA max_page_count = 100000")
+    sequence = outbox.put(note(7))
+    assert sequence == stored + 1, "a number that was not stored was not given"
+    assert len(outbox) == stored + 1
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b"not a database, but long enough to be taken for one" * 99]
+)
+def test_a_damaged_file_is_set_aside_and_the_gap_is_told(
+    open_outbox, tmp_path, damage, caplog, clock
+):
+    outbox = open_outbox()
+    outbox.put(note(0))
+    outbox.close()
+    path = tmp_path / "outbox.db"
+    content = path.read_bytes()
+    path.write_bytes(damage + content[len(damage) :] if damage else content[:-5000])
+    again = open_outbox()
+    if damage:
+        assert "set aside" in caplog.text
+        assert (tmp_path / "outbox.db.damaged").exists()
+        (gap,) = waiting(again)
+        assert "damaged" in gap["data"]["reason"]
+        assert gap["sequence"] > clock.now, "beyond any number that the lost file can have given"
+    assert again.put(note(1)) > 1
+
+
+def test_a_folder_that_is_not_there_is_said(tmp_path, clock):
+    with pytest.raises(StorageUnavailable, match="cannot be opened"):
+        Outbox(tmp_path / "nowhere" / "outbox.db", make, now=clock)
+
+
+def test_only_its_owner_may_read_it(open_outbox, tmp_path):
+    open_outbox().put(note(0))
+    assert all(p.stat().st_mode & 0o077 == 0 for p in tmp_path.glob("outbox.db*"))
+
+
+def test_what_was_delivered_is_overwritten(open_outbox, tmp_path):
+    outbox = open_outbox()
+    outbox.delete(outbox.put(Gap(lost=1, reason="unmistakable words")))
+    outbox.close()
+    assert b"unmistakable" not in (tmp_path / "outbox.db").read_bytes()
+
+
+def test_many_threads_put_and_take(open_outbox):
+    outbox, numbers = open_outbox(), []
+
+    def work():
+        numbers.extend(outbox.put(note(i)) for i in range(20))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(numbers) == list(range(1, 81))
+    assert len(outbox) == 80
+
+
+def test_a_locked_file_is_said(open_outbox, tmp_path):
+    outbox = open_outbox()
+    outbox._run("PRAGMA busy_timeout = 10")
+    other = sqlite3.connect(tmp_path / "outbox.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StorageUnavailable, match="locked"):
+        outbox.put(note(0))
+    other.execute("ROLLBACK")
+    other.close()
+    assert outbox.put(note(0)) == 1

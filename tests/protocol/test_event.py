@@ -1,0 +1,194 @@
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge import limits
+from edge.errors import FormatError, SignatureRefused
+from edge.protocol import event, signing
+from fleet import schemas
+
+NOW = 1_800_000_000.25
+KEY = Ed25519PrivateKey.generate()
+PUBLIC = [KEY.public_key()]
+
+CANDIDATE = event.Candidate(
+    entry="0123456789abcdef" * 2,
+    score=0.55,
+    threshold=0.41,
+    fpir_target=0.001,
+    views=3,
+    agreeing=2,
+    list=event.ListVersion(id="gate", version=4),
+    authorisation="court 12/2026",
+    purpose="court-order",
+    models={"detector": "0" * 16},
+    quality=event.Quality(
+        eye_distance=31.5, sharpness=0.5, brightness=0.5, contrast=0.5, frontality=0.9
+    ),
+    box=event.Box(x=-3.0, y=4.0, width=50.0, height=60.0, frame_width=640, frame_height=360),
+    first_frame=3,
+    last_frame=9,
+)
+
+
+def made(data=CANDIDATE, sequence=1, now=NOW, key=KEY):
+    return event.make(data, device="camera-1", sequence=sequence, now=now, key=key)
+
+
+def read(document):
+    return event.parse(event.encode(document))
+
+
+def test_what_is_made_is_read_and_its_signature_holds():
+    received = read(made())
+    assert msgspec.to_builtins(received.data) == msgspec.to_builtins(CANDIDATE)
+    assert received.device == "camera-1"
+    assert event.verify(received, trusted=PUBLIC, now=NOW) == signing.key_id(KEY)
+    envelope = received.envelope
+    assert envelope.subject == CANDIDATE.entry
+    assert envelope.sequence == "0" * 19 + "1"
+    assert envelope.time.timestamp() == pytest.approx(NOW, abs=0.001)
+
+
+def test_a_gap_is_read_too():
+    received = read(made(event.Gap(lost=3, reason="disk")))
+    assert received.data == event.Gap(lost=3, reason="disk")
+    event.verify(received, trusted=PUBLIC, now=NOW)
+
+
+def test_it_says_candidate_and_nothing_of_who_it_is():
+    document = made()
+    assert document["data"]["status"] == "candidate"
+    assert document["data"]["review"] == "human-before-action"
+    words = json.dumps(document).lower()
+    for never in ("identified", "name", "age", "gender", "emotion", "ethnic", "image", "embedding"):
+        assert never not in words
+
+
+@pytest.mark.parametrize("field", ["id", "source", "time", "sequence", "expirytime", "subject"])
+def test_an_altered_envelope_is_refused(field):
+    document = made()
+    document[field] = made(sequence=2, now=NOW + 5)[field]
+    if field == "subject":
+        document["subject"] = document["data"]["entry"] = "f" * 32
+    elif field == "source":
+        document["source"] = "/lethe/device/camera-2"
+    with pytest.raises(SignatureRefused, match="does not hold"):
+        event.verify(read(document), trusted=PUBLIC, now=NOW)
+
+
+def test_an_altered_score_another_key_and_no_signature_are_refused():
+    document = made()
+    document["data"]["score"] = 0.56
+    with pytest.raises(SignatureRefused, match="does not hold"):
+        event.verify(read(document), trusted=PUBLIC, now=NOW)
+    with pytest.raises(SignatureRefused, match="not trusted"):
+        event.verify(read(made(key=Ed25519PrivateKey.generate())), trusted=PUBLIC, now=NOW)
+    with pytest.raises(SignatureRefused, match="not trusted"):
+        event.verify(read(made()), trusted=[], now=NOW)
+    document = made()
+    del document["signature"]
+    with pytest.raises(SignatureRefused, match="unsigned"):
+        event.verify(read(document), trusted=PUBLIC, now=NOW)
+
+
+def test_a_signature_made_for_another_kind_of_message_is_refused():
+    body = {k: v for k, v in made().items() if k != "signature"}
+    document = signing.sign_document(body, typ="lethe-watchlist+jws", key=KEY)
+    with pytest.raises(SignatureRefused, match="signed as"):
+        event.verify(read(document), trusted=PUBLIC, now=NOW)
+
+
+def test_a_replay_after_its_time_does_nothing():
+    received = read(made())
+    event.verify(received, trusted=PUBLIC, now=NOW + limits.EVENT_EXPIRY_S - 1)
+    with pytest.raises(FormatError, match="expired"):
+        event.verify(received, trusted=PUBLIC, now=NOW + limits.EVENT_EXPIRY_S)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("specversion", "0.3"),
+        ("type", "lethe.match.identified.v1"),
+        ("source", "/elsewhere"),
+        ("sequence", "1"),
+        ("time", "yesterday"),
+        ("data", None),
+        ("unknown", 1),
+        ("subject", "f" * 32),
+        ("datacontenttype", "text/html"),
+    ],
+)
+def test_an_envelope_of_the_wrong_form_is_refused(field, value):
+    with pytest.raises(FormatError):
+        read(made() | {field: value})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("status", "identified"),
+        ("entry", "anna"),
+        ("score", 1.5),
+        ("fpir_target", 0),
+        ("views", 0),
+        ("purpose", "curiosity"),
+        ("first_frame", -1),
+        ("photo", "AAAA"),
+    ],
+)
+def test_data_of_the_wrong_form_is_refused(field, value):
+    document = made()
+    document["data"][field] = value
+    with pytest.raises(FormatError):
+        read(document)
+
+
+def test_an_oversize_event_is_not_parsed():
+    with pytest.raises(FormatError, match="at most"):
+        event.parse(b" " * (limits.MAX_EVENT_BYTES + 1))
+
+
+@given(st.binary(max_size=300) | st.text(max_size=200).map(str.encode))
+def test_any_bytes_are_refused_in_words(message):
+    with pytest.raises(FormatError):
+        event.parse(message)
+
+
+@given(
+    st.binary(max_size=200)
+    | st.lists(st.binary(max_size=40), min_size=3, max_size=3).map(b".".join)
+)
+def test_any_bytes_are_no_sealed_message(message):
+    with pytest.raises((FormatError, SignatureRefused)):
+        signing.open_sealed(message, typ=event.TYP, trusted=PUBLIC, max_bytes=1000)
+
+
+@given(st.integers(0, 400), st.integers(1, 255))
+def test_a_flipped_bit_anywhere_breaks_the_seal(at, flip):
+    sealed = bytearray(signing.seal(b"payload", typ=event.TYP, key=KEY))
+    original = bytes(sealed)
+    sealed[at % len(sealed)] ^= flip
+    try:
+        payload, _ = signing.open_sealed(
+            bytes(sealed), typ=event.TYP, trusted=PUBLIC, max_bytes=1000
+        )
+    except (FormatError, SignatureRefused):
+        return
+    # Base64 leaves bits unused in its last letter: the same bytes may be spelled in two ways.
+    assert payload == b"payload"
+    assert sealed[:-2] == original[:-2]
+
+
+@pytest.mark.parametrize("name", schemas.SCHEMAS)
+def test_the_published_schema_is_that_of_the_code(name):
+    path = Path(__file__).resolve().parents[2] / "docs" / "schemas" / name
+    assert json.loads(path.read_text("utf-8")) == schemas.schema(name), (
+        "run: python -m fleet.schemas docs/schemas"
+    )

@@ -1,0 +1,154 @@
+"""The owner's folder: what is kept, what is refused, and that versions only rise."""
+
+import numpy as np
+import pytest
+
+from edge import files
+from edge.errors import ConfigError, ListRefused, StorageUnavailable
+from edge.protocol import signing
+from edge.protocol.watchlist import SNAPSHOT_TYP, decode
+from fleet import publish
+from fleet.owner import Owner, read_passphrase
+from tests.kit import authorisation
+
+
+def unit(seed):
+    vector = np.random.default_rng(seed).normal(size=64).astype(np.float32)
+    return vector / np.linalg.norm(vector)
+
+
+@pytest.fixture
+def owner(tmp_path):
+    return Owner.init(tmp_path / "list", "gate", authorisation(max_entries=3))
+
+
+def add(owner, label, seed=1, embedder="e"):
+    return owner.add(label, [unit(seed)], embedder=embedder, not_before=1, not_after=2)
+
+
+def test_only_the_owner_may_read_it(owner):
+    assert owner.folder.stat().st_mode & 0o777 == 0o700
+    for name in ("owner.key", "list.json"):
+        assert (owner.folder / name).stat().st_mode & 0o777 == 0o600
+
+
+def test_what_was_done_is_there_at_the_next_opening(owner):
+    entry = add(owner, "anna")
+    again = Owner(owner.folder)
+    assert again.labels == {entry: "anna"}
+    assert again.owned == owner.owned
+
+
+def test_a_folder_is_never_overwritten(owner):
+    with pytest.raises(ConfigError, match="holds a list already"):
+        Owner.init(owner.folder, "gate", authorisation())
+
+
+def test_what_is_published_has_no_name(owner):
+    entry = add(owner, "anna")
+    message = publish.seal(owner.issue(now=5, embedder="x", dimension=1), owner.key())
+    payload, _ = signing.open_sealed(
+        message, typ=SNAPSHOT_TYP, trusted=[owner.key().public_key()], max_bytes=10**6
+    )
+    watchlist = decode(payload)
+    assert [e.id for e in watchlist.entries] == [entry]
+    assert (watchlist.embedder, watchlist.dimension) == ("e", 64)
+    assert b"anna" not in payload
+
+
+def test_every_issue_has_a_higher_version_whatever_becomes_of_it(owner):
+    assert [owner.issue(now=5, embedder="e", dimension=64).version for _ in range(2)] == [1, 2]
+    assert Owner(owner.folder).issue(now=5, embedder="e", dimension=64).version == 3
+
+
+def test_revoked_is_gone_from_list_and_file(owner):
+    entry = add(owner, "anna")
+    add(owner, "ben", 2)
+    owner.revoke(entry[:8])
+    assert list(owner.labels.values()) == ["ben"]
+    assert entry not in (owner.folder / "list.json").read_text()
+
+
+def test_a_name_that_is_taken_unknown_or_ambiguous_is_refused(owner):
+    add(owner, "anna")
+    with pytest.raises(ConfigError, match="enrolled already"):
+        add(owner, "anna", 2)
+    with pytest.raises(ConfigError, match="no entry is called 'ben'"):
+        owner.revoke("ben")
+    with pytest.raises(ConfigError, match="no entry"):
+        owner.revoke("")
+
+
+def test_a_full_list_and_another_embedder_are_refused(owner):
+    for i in range(3):
+        add(owner, str(i), i)
+    with pytest.raises(ConfigError, match="3 entries, the most"):
+        add(owner, "one more", 9)
+    owner.revoke("0")
+    with pytest.raises(ConfigError, match="templates here are of 'e', not 'f'"):
+        add(owner, "other", 9, embedder="f")
+
+
+def test_a_list_with_impossible_values_is_not_made(tmp_path):
+    with pytest.raises(ConfigError, match="max_entries"):
+        Owner.init(tmp_path / "a", "gate", authorisation(max_entries=10**6))
+    with pytest.raises(ConfigError, match="id"):
+        Owner.init(tmp_path / "b", "no spaces", authorisation())
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_key_with_a_passphrase_needs_it(tmp_path):
+    owner = Owner.init(tmp_path / "list", "gate", authorisation(), passphrase=b"open sesame")
+    assert owner.key(b"open sesame")
+    for wrong in (None, b"other"):
+        with pytest.raises(ConfigError, match="passphrase"):
+            owner.key(wrong)
+
+
+def test_a_passphrase_comes_from_a_file(tmp_path, monkeypatch):
+    file = tmp_path / "passphrase"
+    file.write_text("open sesame\n")
+    assert read_passphrase(file) == b"open sesame"
+    monkeypatch.setenv("LETHE_OWNER_PASSPHRASE_FILE", str(file))
+    assert read_passphrase(None) == b"open sesame"
+    file.write_text("\n")
+    with pytest.raises(ConfigError, match="empty"):
+        read_passphrase(None)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_passphrase(tmp_path / "nowhere")
+
+
+def test_a_key_that_others_may_read_is_refused(owner):
+    (owner.folder / "owner.key").chmod(0o644)
+    with pytest.raises(ConfigError, match="chmod 600"):
+        owner.key()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"id": 3}'])
+def test_a_damaged_list_is_said(owner, content):
+    (owner.folder / "list.json").write_bytes(content)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        Owner(owner.folder)
+
+
+def test_a_folder_without_a_list_says_how_to_make_one(tmp_path):
+    with pytest.raises(ConfigError, match="watchlist init"):
+        Owner(tmp_path)
+
+
+def test_a_full_disk_changes_nothing(owner, monkeypatch):
+    def full(_handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(StorageUnavailable):
+        add(owner, "anna")
+    monkeypatch.undo()
+    assert Owner(owner.folder).labels == {} == owner.labels
+
+
+def test_a_list_larger_than_devices_read_is_not_sealed(owner, monkeypatch):
+    watchlist = owner.issue(now=5, embedder="e", dimension=64)
+    monkeypatch.setattr(publish.limits, "MAX_SNAPSHOT_BYTES", 10)
+    with pytest.raises(ListRefused, match="devices read 10"):
+        publish.seal(watchlist, owner.key())

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from edge.vision.pictures import read_picture
 from . import datasets, networks
 from .calibrate import Mask, choose_ranges, head_mask, observe
 from .emit import emit
+from .equalise import choose_steps, equalise
 from .graph import Graph
 from .networks import SFACE, YUNET
 from .runtime import Trial
@@ -65,9 +67,11 @@ def build(out: Path) -> None:
     models: dict[str, dict[str, Any]] = {}
     for published in (YUNET, SFACE):
         graph = networks.read(published)
+        measured = numbers[published.name]
+        equalise(graph, measured["steps"])
         for width, height in published.sizes:
             name = published.name if published is SFACE else f"{published.name}-{width}x{height}"
-            content = emit(graph, height, width, numbers[published.name]["ranges"])
+            content = emit(graph, height, width, measured["ranges"])
             (out / f"{name}.tflite").write_bytes(content)
             shapes = graph.shapes(height, width)
             outputs = {
@@ -75,7 +79,7 @@ def build(out: Path) -> None:
             }
             models[name] = {
                 **(
-                    networks.embedder_entry(outputs, numbers[published.name]["impostor_tail"])
+                    networks.embedder_entry(outputs, measured["impostor_tail"])
                     if published is SFACE
                     else networks.detector_entry(outputs)
                 ),
@@ -120,17 +124,20 @@ def calibrate(data: Path) -> None:
     ]
     numbers: dict[str, Any] = {}
     scenes = _scenes(data, width, height)
-    numbers[YUNET.name] = {"ranges": _ranges(yunet, scenes, 200, head_mask(yunet))}
+    numbers[YUNET.name] = _observe(yunet, scenes, 200, head_mask(yunet))
 
     sface = networks.read(SFACE)
     mine = [crop for person, crop in people if datasets.for_calibration(person)]
     plain, hard = mine[::8], [datasets.worsen(c, f"c{i}") for i, c in enumerate(mine[1::8])]
     faces = [crop[..., ::-1].copy() for crop in (*plain, *hard, *crowds[::3])]
-    ranges = _ranges(sface, faces, 24)
-    numbers[SFACE.name] = {"ranges": ranges}
-    content = emit(sface, 112, 112, ranges)
+    numbers[SFACE.name] = _observe(sface, faces, 24)
+    content = emit(sface, 112, 112, numbers[SFACE.name]["ranges"])
     numbers[SFACE.name]["impostor_tail"] = _impostor_tail(Trial(content, sface.outputs), people)
-    NUMBERS.write_text(json.dumps(numbers, indent=1) + "\n", "utf-8")
+    # A list of numbers a line: readable, and small in a change.
+    text = re.sub(
+        r"\[[^][{}]*\]", lambda m: re.sub(r"\s+", "", m[0]), json.dumps(numbers, indent=1)
+    )
+    NUMBERS.write_text(text + "\n", "utf-8")
     print(f"{NUMBERS}: written; now build")
 
 
@@ -169,16 +176,17 @@ def _corner(image: datasets.Image, width: int, height: int) -> datasets.Image:
     return canvas
 
 
-def _ranges(
+def _observe(
     graph: Graph, images: list[datasets.Image], places: int, mask: Mask | None = None
-) -> dict[str, tuple[float, float]]:
+) -> dict[str, Any]:
+    """Choose factors, rescale the graph by them, and choose the ranges of what it then computes."""
     print(f"{graph.name}: {len(images)} calibration pictures")
-    seen = observe(graph, images, places, mask)
+    steps = choose_steps(graph, observe(graph, images, places, mask))
+    equalise(graph, steps)
+    ranges = choose_ranges(graph, observe(graph, images, places, mask))
     # Six digits: enough for any scale, and readable in a change.
-    return {
-        name: (float(f"{low:.6g}"), float(f"{high:.6g}"))
-        for name, (low, high) in choose_ranges(graph, seen).items()
-    }
+    short = {n: (float(f"{low:.6g}"), float(f"{high:.6g}")) for n, (low, high) in ranges.items()}
+    return {"steps": steps, "ranges": short}
 
 
 def _impostor_tail(network: Trial, people: list[tuple[str, datasets.Image]]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ pytest.importorskip("ai_edge_litert", reason="the build needs ai-edge-litert's s
 
 from models.build.calibrate import choose_ranges, observe
 from models.build.emit import emit, range_to_quant
+from models.build.equalise import choose_steps, equalise
 from models.build.graph import Graph, Layer
 from models.build.runtime import Trial
 from models.build.steep import flip_steep
@@ -134,6 +135,25 @@ def test_a_steep_slope_is_turned_round_without_changing_the_function(seed):
     wanted = by_hand(graph, image)
     for name, found in by_hand(turned, image).items():
         np.testing.assert_allclose(found, wanted[name], atol=1e-9)
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=10, deadline=None)
+def test_equalising_evens_out_channels_without_changing_the_function(seed):
+    graph, images = small_graph(seed), pictures(seed)
+    seen = observe(graph, images, 64)
+    evened = copy.deepcopy(graph)
+    steps = choose_steps(graph, seen)
+    assert set(steps) == {"c1"}  # the one tensor that a depthwise layer reads
+    equalise(evened, steps)
+    wanted = by_hand(graph, images[0])
+    for name, found in by_hand(evened, images[0]).items():
+        np.testing.assert_allclose(found, wanted[name], atol=1e-9)
+
+
+def test_steps_of_another_graph_are_refused():
+    with pytest.raises(ValueError, match="another graph"):
+        equalise(small_graph(1), {"nowhere": [1, 2]})
 
 
 def test_a_slope_that_max_cannot_express_is_refused():

@@ -1,0 +1,149 @@
+"""Which source an address means; V4L2, RTSP with a real client, Picamera2 with a simulator."""
+
+import sys
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+from demo.broker import free_port
+from edge import limits
+from edge.camera import rtsp
+from edge.camera.open import open_camera
+from edge.config import CameraConfig
+from edge.errors import CameraUnavailable, ConfigError
+from tests.camera import picamera2_simulator
+from tests.camera.rtsp_server import RtspServer
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setattr(limits, "CAMERA_RETRY_FIRST_S", 0.02)
+    monkeypatch.setattr(limits, "CAMERA_RETRY_MAX_S", 0.1)
+    monkeypatch.setattr(limits, "CAMERA_STALL_S", 2.0)
+
+
+def until(condition):
+    patience = time.monotonic() + 15
+    while not condition():
+        assert time.monotonic() < patience, "waited in vain"
+        time.sleep(0.01)
+
+
+def test_an_address_of_no_known_kind_is_refused_with_those_there_are():
+    with pytest.raises(ConfigError, match=r"http:// is not known; .*rtsp://.*picamera2"):
+        open_camera(CameraConfig(source="http://camera/video"))
+    with pytest.raises(CameraUnavailable, match="no such file"):
+        open_camera(CameraConfig(source="nowhere.mp4"))
+
+
+def test_a_usb_camera_that_is_not_there_is_waited_for():
+    camera = open_camera(CameraConfig(source="/dev/video99"))
+    until(lambda: camera.state != "starting")
+    assert camera.state == "/dev/video99 is not there; is the camera plugged in?"
+    camera.close()
+
+
+def test_a_device_that_is_no_camera_is_said():
+    camera = open_camera(CameraConfig(source="/dev/null"))
+    until(lambda: camera.state != "starting")
+    assert camera.state == "/dev/null (V4L2) cannot be opened"
+    camera.close()
+
+
+@pytest.fixture(scope="module")
+def stream(tmp_path_factory):
+    path = tmp_path_factory.mktemp("rtsp") / "scene.ts"
+    codec = cv2.VideoWriter.fourcc(*"mp4v")
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, codec, 25, (320, 240))
+    assert writer.isOpened()
+    for i in range(100):
+        image = np.full((240, 320, 3), 60, np.uint8)
+        cv2.circle(image, (20 + 2 * i, 120), 20, (0, 200, 255), -1)
+        writer.write(image)
+    writer.release()
+    return path
+
+
+def test_a_network_camera_that_dies_is_followed_again_when_it_is_back(stream, caplog):
+    port = free_port()
+    server = RtspServer(stream, port=port, credentials="user:secret")
+    server.start()
+    camera = open_camera(CameraConfig(source=f"rtsp://user:secret@127.0.0.1:{port}/scene?t=secret"))
+    frames = camera.frames()
+    assert next(frames).image.shape == (240, 320, 3)
+    server.kill()
+    until(lambda: camera.state != "ok")
+    state = camera.state
+    again = RtspServer(stream, port=port, credentials="user:secret")
+    again.start()
+    until(lambda: camera.state == "ok")
+    before = camera._captured
+    until(lambda: camera._captured > before + 5)
+    assert next(frames).index >= before
+    camera.close()
+    again.kill()
+    assert camera.name == f"rtsp://127.0.0.1:{port}/scene"
+    assert "127.0.0.1" in state
+    assert "secret" not in state + camera.name + caplog.text
+
+
+def test_a_wrong_password_shows_in_the_state_without_it(stream):
+    port = free_port()
+    server = RtspServer(stream, port=port, credentials="user:secret")
+    server.start()
+    camera = open_camera(CameraConfig(source=f"rtsp://user:guess@127.0.0.1:{port}/scene"))
+    until(lambda: "cannot be opened" in camera.state)
+    assert "guess" not in camera.state
+    camera.close()
+    server.kill()
+
+
+@pytest.mark.parametrize("address", ["rtsp://", "rtsp:///path", "rtsp://host:port/"])
+def test_an_rtsp_address_without_a_host_is_refused(address):
+    with pytest.raises(ConfigError, match=r"camera\.source"):
+        rtsp.without_credentials(address)
+
+
+@pytest.fixture
+def picamera2(monkeypatch):
+    monkeypatch.setitem(sys.modules, "picamera2", picamera2_simulator)
+    monkeypatch.setattr(picamera2_simulator, "pictures", [])
+    monkeypatch.setattr(picamera2_simulator, "log", [])
+    return picamera2_simulator
+
+
+def test_a_raspberry_pi_camera_gives_blue_green_red(picamera2):
+    camera = open_camera(CameraConfig(source="picamera2", width=640, height=360, fps=10))
+    frame = next(camera.frames())
+    assert frame.image.shape == (360, 640, 3)
+    assert frame.image[0, 0].tolist() == [0, 0, 255], "red, in the order that OpenCV expects"
+    camera.close()
+    assert picamera2.log[:2] == [
+        "open 0", "{'size': (640, 360), 'format': 'RGB888'} {'FrameRate': 10.0}",
+    ]  # fmt: skip
+    assert picamera2.log[-1] == "close"
+
+
+def test_a_raspberry_pi_camera_that_fails_is_opened_again(picamera2):
+    picamera2.pictures += [RuntimeError("frontend timeout"), np.zeros((4, 4), np.uint8), None]
+    camera = open_camera(CameraConfig(source="picamera2:0"))
+    next(camera.frames())
+    camera.close()
+    assert picamera2.log.count("open 0") == 3
+
+
+def test_a_second_camera_that_is_not_attached_is_said(picamera2):
+    camera = open_camera(CameraConfig(source="picamera2:1"))
+    until(lambda: "camera 1 cannot be opened" in camera.state)
+    camera.close()
+    with pytest.raises(ConfigError, match="picamera2:1"):
+        open_camera(CameraConfig(source="picamera2:front"))
+
+
+def test_without_picamera2_the_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "picamera2", None)
+    camera = open_camera(CameraConfig(source="picamera2"))
+    until(lambda: "apt-get install python3-picamera2" in camera.state)
+    camera.close()

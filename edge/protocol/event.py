@@ -28,6 +28,7 @@ Score = Annotated[float, Meta(ge=-1, le=1)]
 Ratio = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Text = Annotated[str, Meta(min_length=1, max_length=128)]
+Time = Annotated[datetime, Meta(tz=True)]
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -132,10 +133,10 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     source: Annotated[str, Meta(pattern=r"^/lethe/device/[A-Za-z0-9._-]{1,64}$")]
     type: Literal["lethe.match.candidate.v1", "lethe.events.gap.v1"]
     subject: EntryId | msgspec.UnsetType = msgspec.UNSET
-    time: datetime
+    time: Time
     datacontenttype: Literal["application/json"] = "application/json"
     sequence: Annotated[str, Meta(pattern="^[0-9]{20}$")]
-    expirytime: datetime
+    expirytime: Time
     data: msgspec.Raw
     signature: Annotated[str, Meta(max_length=1024)] | msgspec.UnsetType = msgspec.UNSET
 

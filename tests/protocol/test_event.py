@@ -119,6 +119,8 @@ def test_a_replay_after_its_time_does_nothing():
         ("source", "/elsewhere"),
         ("sequence", "1"),
         ("time", "yesterday"),
+        ("time", "2026-05-04T10:15:30"),
+        ("expirytime", "0001-01-01T00:00:00"),
         ("data", None),
         ("unknown", 1),
         ("subject", "f" * 32),
@@ -168,6 +170,27 @@ def test_any_bytes_are_refused_in_words(message):
 def test_any_bytes_are_no_sealed_message(message):
     with pytest.raises((FormatError, SignatureRefused)):
         signing.open_sealed(message, typ=event.TYP, trusted=PUBLIC, max_bytes=1000)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(st.sampled_from([*made()]), st.sampled_from([*made()["data"]]), JSON, st.booleans())
+def test_any_value_in_any_field_is_refused_in_words(field, inner, value, deep):
+    document = made()
+    if deep:
+        document["data"][inner] = value
+    else:
+        document[field] = value
+    try:
+        event.verify(event.parse(json.dumps(document).encode()), trusted=PUBLIC, now=NOW)
+    except (FormatError, SignatureRefused):
+        return
+    assert document == made(), "only what was signed is taken"
 
 
 @given(st.integers(0, 400), st.integers(1, 255))

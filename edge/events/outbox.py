@@ -29,6 +29,7 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS event (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT,
     made REAL NOT NULL,
+    counts INTEGER NOT NULL, -- a gap counts as many as it says were lost
     message BLOB NOT NULL
 )
 """
@@ -73,8 +74,9 @@ class Outbox:
                 self._database = _open(path)
             except (OSError, sqlite3.Error) as second:
                 raise StorageUnavailable(f"{path}: cannot be made anew: {second}") from second
-            # Numbers start beyond any that the lost file can have given.
-            self._insert(Gap(lost=0, reason=f"outbox damaged: {error}"), int(now() * 1000))
+            with self._transaction():
+                # Numbers start beyond any that the lost file can have given.
+                self._store(Gap(lost=0, reason=f"outbox damaged: {error}"), int(now() * 1000))
 
     def put(self, data: Candidate | Gap) -> int:
         """Store an event durably and return its number.
@@ -82,15 +84,16 @@ class Outbox:
         Raises:
             StorageUnavailable: the disk is full or not writable; nothing was stored.
         """
-        with self._lock:
-            sequence = self._insert(data)
+        with self._lock, self._transaction():
+            sequence = self._store(data)
             self._bound()
             return sequence
 
     def pending(self, limit: int) -> list[Stored]:
         """Return the oldest events, at most `limit`; those past their time are dropped first."""
         with self._lock:
-            self._expire()
+            with self._transaction():
+                self._expire()
             rows = self._run(
                 "SELECT sequence, message FROM event ORDER BY sequence LIMIT ?", (limit,)
             )
@@ -111,48 +114,48 @@ class Outbox:
         with self._lock:
             self._database.close()
 
-    def _insert(self, data: Candidate | Gap, at_least: int = 1) -> int:
-        with self._transaction():
-            return self._store(data, at_least)
-
     def _store(self, data: Candidate | Gap, at_least: int = 1) -> int:
         """Sign and insert under the next number; AUTOINCREMENT remembers the highest given."""
         found = self._run("SELECT seq FROM sqlite_sequence WHERE name = 'event'")
         sequence = max(at_least, (int(found[0][0]) if found else 0) + 1)
         self._run(
-            "INSERT INTO event (sequence, made, message) VALUES (?, ?, ?)",
-            (sequence, self._now(), self._make(data, sequence)),
+            "INSERT INTO event (sequence, made, counts, message) VALUES (?, ?, ?, ?)",
+            (
+                sequence,
+                self._now(),
+                data.lost if isinstance(data, Gap) else 1,
+                self._make(data, sequence),
+            ),
         )
         return sequence
 
     def _bound(self) -> None:
         waiting = int(self._run("SELECT count(*) FROM event")[0][0])
-        # Room is made for the event that says so, too.
+        # Room is made for the event that says so, too, and for some more: gaps stay few.
         if waiting > limits.OUTBOX_MAX_EVENTS:
             self._drop(
-                "SELECT sequence FROM event ORDER BY sequence LIMIT ?",
-                waiting - limits.OUTBOX_MAX_EVENTS + 1,
+                "SELECT sequence, counts FROM event ORDER BY sequence LIMIT ?",
+                waiting - limits.OUTBOX_MAX_EVENTS + 1 + limits.OUTBOX_MAX_EVENTS // 100,
                 f"more than {limits.OUTBOX_MAX_EVENTS} events waited",
             )
 
     def _expire(self) -> None:
         self._drop(
-            "SELECT sequence FROM event WHERE made <= ?",
+            "SELECT sequence, counts FROM event WHERE made <= ?",
             self._now() - limits.EVENT_EXPIRY_S,
             f"not delivered within {limits.EVENT_EXPIRY_S // 86400} days",
         )
 
     def _drop(self, which: str, value: float, reason: str) -> None:
-        """Delete events and put a gap event in their place, or change nothing."""
-        rows = [int(row[0]) for row in self._run(which, (value,))]
+        """Delete events and put a gap event in their place."""
+        rows = self._run(which, (value,))
         if not rows:
             return
-        log.error("%d events dropped: %s", len(rows), reason)
-
-        with self._transaction():
-            for row in rows:
-                self._run("DELETE FROM event WHERE sequence = ?", (row,))
-            self._store(Gap(lost=len(rows), reason=reason))
+        lost = sum(counts for _, counts in rows)
+        log.error("%d events dropped: %s", lost, reason)
+        for sequence, _ in rows:
+            self._run("DELETE FROM event WHERE sequence = ?", (sequence,))
+        self._store(Gap(lost=lost, reason=reason))
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -77,25 +77,55 @@ def test_no_number_is_given_twice_even_after_all_was_delivered(open_outbox):
 def test_too_many_make_room_and_the_gap_is_told(open_outbox, monkeypatch):
     monkeypatch.setattr(limits, "OUTBOX_MAX_EVENTS", 5)
     outbox = open_outbox()
-    for i in range(6):
-        outbox.put(note(i))
+    for _ in range(6):
+        outbox.put(note(1))
     left = waiting(outbox)
     assert len(left) == 5
     assert left[-1]["data"] == {"lost": 2, "reason": "more than 5 events waited"}
     assert [w["sequence"] for w in left] == [3, 4, 5, 6, 7]
 
 
+def test_a_gap_that_must_go_itself_hands_its_count_on(open_outbox, monkeypatch):
+    monkeypatch.setattr(limits, "OUTBOX_MAX_EVENTS", 200)
+    outbox = open_outbox()
+    for _ in range(1000):
+        outbox.put(note(1))
+    left = [msgspec.json.decode(s.message)["data"] for s in outbox.pending(999)]
+    assert len(left) <= 200
+    assert sum(data["lost"] for data in left) == 1000, "each is there or told of, once"
+
+
 def test_what_is_past_its_time_goes_and_the_gap_is_told(open_outbox, clock):
     outbox = open_outbox()
-    outbox.put(note(0))
+    outbox.put(note(1))
     outbox.put(note(1))
     clock.now += limits.EVENT_EXPIRY_S - 1
-    outbox.put(note(2))
+    outbox.put(note(1))
     assert len(waiting(outbox)) == 3
     clock.now += 1
     left = waiting(outbox)
     assert [w["sequence"] for w in left] == [3, 4]
     assert left[-1]["data"] == {"lost": 2, "reason": "not delivered within 7 days"}
+
+
+def test_an_event_that_could_not_be_stored_drops_no_other(open_outbox, monkeypatch):
+    monkeypatch.setattr(limits, "OUTBOX_MAX_EVENTS", 2)
+    outbox = open_outbox()
+    outbox.put(note(0))
+    outbox.put(note(1))
+    store, stored = outbox._store, []
+
+    def fail_at_the_gap(data):
+        stored.append(data)
+        if len(stored) == 2:
+            raise StorageUnavailable("full")
+        return store(data)
+
+    monkeypatch.setattr(outbox, "_store", fail_at_the_gap)
+    with pytest.raises(StorageUnavailable):
+        outbox.put(note(2))
+    monkeypatch.undo()
+    assert [s.sequence for s in outbox.pending(9)] == [1, 2]
 
 
 def test_a_full_disk_is_said_and_takes_nothing_that_was_there(open_outbox):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import queue
 import signal
 import sys
@@ -11,6 +12,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from cli import broker_options as options
 from edge.identity import load_public_key
@@ -47,7 +49,13 @@ def watch(
     owner: Annotated[
         Path | None, typer.Option(help="The owner's folder: shows labels beside entry ids.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print each event as it came.")] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="Print each event as a line of JSON; with --device-key only trusted ones.",
+        ),
+    ] = False,
     count: Annotated[int, typer.Option(help="End after so many events; 0: never.", min=0)] = 0,
     timeout: Annotated[
         float, typer.Option(help="End after so many seconds; 0: never.", min=0)
@@ -60,7 +68,7 @@ def watch(
     arrived: queue.SimpleQueue[Received | None] = queue.SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: arrived.put(None))
-    console = Console(highlight=False)
+    console, aside = Console(highlight=False), Console(highlight=False, stderr=True)
     link = listen(settings, arrived.put, trusted=keys, device=device)
     until = time.monotonic() + timeout if timeout else None
     seen = 0
@@ -72,9 +80,13 @@ def watch(
                 break
             if received is None:
                 break
+            event = received.event
+            if event is None or (as_json and keys and not received.trusted):
+                aside.print(f"[red]left out[/]: {plain(received.problem)}", soft_wrap=True)
+                continue
             seen += 1
             if as_json:
-                sys.stdout.write(received.message.decode("utf-8", "replace") + "\n")
+                sys.stdout.write(json.dumps(event.document) + "\n")
                 sys.stdout.flush()
             else:
                 show(console, received, labels)
@@ -82,28 +94,39 @@ def watch(
         link.close()
 
 
+def plain(text: str) -> str:
+    """Return text from outside as it may go to a terminal: no control characters, no markup."""
+    return escape("".join(c if c.isprintable() else "\ufffd" for c in text))
+
+
 def show(console: Console, received: Received, labels: dict[str, str]) -> None:
-    """Print an event for people: what it is, who is meant, and that a human decides."""
+    """Print an event for people: what it is, who is meant, and that a human decides.
+
+    Args:
+        console: where.
+        received: an event, trusted or not.
+        labels: entry id to what the owner calls the person.
+    """
     event = received.event
-    if event is None:
-        console.print(f"[red]not an event[/]: {received.problem}", soft_wrap=True)
-        return
-    mark = "[green]signature holds[/]" if received.trusted else f"[red]{received.problem}[/]"
+    assert event is not None, "only events are shown"
+    problem = plain(received.problem)
+    mark = "[green]signature holds[/]" if received.trusted else f"[red]{problem}[/]"
     when = event.envelope.time.strftime("%H:%M:%S")
     data = event.data
     if not isinstance(data, Candidate):
         console.print(
-            f"{when}  {event.device}  [yellow]{data.lost} events lost[/]: {data.reason}; {mark}",
+            f"{when}  {event.device}  [yellow]{data.lost} events lost[/]: "
+            f"{plain(data.reason)}; {mark}",
             soft_wrap=True,
         )
         return
     label = labels.get(data.entry)
     console.print(
         f"{when}  {event.device}  [bold]candidate[/]  entry {data.entry}"
-        + (f" ([bold]{label}[/])" if label else "")
+        + (f" ([bold]{plain(label)}[/])" if label else "")
         + f"\n          score {data.score:.2f} of {data.threshold:.2f}, "
         f"{data.agreeing} of {data.views} views agree, frames {data.first_frame} to "
         f"{data.last_frame}\n          list {data.list.id} version {data.list.version}, "
-        f"{data.purpose}, {data.authorisation}; {mark}; a human decides",
+        f"{data.purpose}, {plain(data.authorisation)}; {mark}; a human decides",
         soft_wrap=True,
     )

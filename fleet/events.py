@@ -34,19 +34,26 @@ class Received:
 
 
 def receive(
-    message: bytes, trusted: Sequence[Ed25519PublicKey], *, now: Callable[[], float] = time.time
+    message: bytes,
+    trusted: Sequence[Ed25519PublicKey],
+    *,
+    device: str | None = None,
+    now: Callable[[], float] = time.time,
 ) -> Received:
     """Read an event and check it.
 
     Args:
         message: as it came.
         trusted: keys of the devices that are listened to; without any, nothing is trusted.
+        device: id in the topic it came on, if known; an event of another device is not trusted.
         now: seconds since 1970.
     """
     try:
         read = event.parse(message)
     except FormatError as error:
         return Received(message, None, False, str(error))
+    if device is not None and device != read.device:
+        return Received(message, read, False, f"came on the topic of device {device}")
     if not trusted:
         return Received(message, read, False, "signature not checked: no --device-key was given")
     try:
@@ -75,8 +82,8 @@ def listen(
     link = Link(broker, f"lethe-watch-{uuid.uuid4().hex[:12]}")
     known: set[str] = set()
 
-    def deliver(_topic: str, message: bytes) -> None:
-        received = receive(message, trusted)
+    def deliver(topic: str, message: bytes) -> None:
+        received = receive(message, trusted, device=topic.split("/")[-2])
         if received.event is not None and received.trusted:
             if received.event.envelope.id in known:
                 return

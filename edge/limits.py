@@ -43,8 +43,9 @@ FOLDER_FPS = 5.0
 
 # --- MQTT --------------------------------------------------------------------------------------
 MQTT_KEEPALIVE_S = 30
-MQTT_RETRY_FIRST_S = 0.5
-MQTT_RETRY_MAX_S = 30.0
+MQTT_RETRY_FIRST_S = 1
+MQTT_RETRY_MAX_S = 30
+"""A broker that is away is tried again after 1, 2, 4, … at most 30 s (whole seconds)."""
 DEFAULT_TOPIC_ROOT = "lethe"
 
 # --- Events ------------------------------------------------------------------------------------

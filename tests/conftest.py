@@ -19,12 +19,12 @@ MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin:/
 class Mosquitto:
     """A mosquitto on loopback that can be killed and started again on the same port."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *settings: str) -> None:
         self.port = free_port()
         self._config = folder / "mosquitto.conf"
         self._config.write_text(
-            f"listener {self.port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n"
-            "max_queued_messages 0\nuser root\n",
+            f"listener {self.port} 127.0.0.1\nset_tcp_nodelay true\n"
+            "max_queued_messages 0\nuser root\n" + "\n".join(settings or ["allow_anonymous true"]),
             "utf-8",
         )
         self._process: subprocess.Popen[bytes] | None = None

@@ -51,7 +51,7 @@ class Link:
         self._client = Client(CallbackAPIVersion.VERSION2, client_id=client_id)
         self._client.enable_logger(logging.getLogger(f"{__name__}.paho"))
         self._client.suppress_exceptions = True  # logged by paho; the network thread lives on
-        self._client.reconnect_delay_set(1, int(limits.MQTT_RETRY_MAX_S))
+        self._client.reconnect_delay_set(limits.MQTT_RETRY_FIRST_S, limits.MQTT_RETRY_MAX_S)
         self._client.on_socket_open = _no_delay
         self._client.on_connect = self._on_connect
         self._client.on_connect_fail = self._on_connect_fail
@@ -137,7 +137,7 @@ class Link:
             return
         log.info("broker %s: connected", self._where)
         self._down_said = False
-        for topic, qos in self._subscriptions.items():
+        for topic, qos in list(self._subscriptions.items()):
             client.subscribe(topic, qos=qos)
         for callback in self._on_connected:
             callback()

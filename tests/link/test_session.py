@@ -3,13 +3,19 @@
 import json
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from demo.broker import running_broker
@@ -17,12 +23,14 @@ from edge.config import BrokerConfig
 from edge.errors import BrokerUnavailable, ConfigError
 from edge.events.outbox import Outbox
 from edge.events.publisher import Publisher
+from edge.files import write_atomically
 from edge.link.session import Link
 from edge.link.status import StatusPublisher
 from edge.protocol import event, topics
 from edge.protocol.status import OFFLINE, Status
 from fleet import publish
 from fleet.events import listen, receive
+from tests.conftest import MOSQUITTO, Mosquitto
 
 KEY = Ed25519PrivateKey.generate()
 TOPIC = topics.event("lethe", "camera-1")
@@ -150,6 +158,96 @@ def test_the_embedded_broker_takes_events_too(tmp_path):
         assert take(received, 2) == [1, 2]
         device.close()
         link.close()
+
+
+def test_the_embedded_broker_keeps_a_list_of_the_largest_size_that_is_likely():
+    message = bytes(range(256)) * (12 * 1024 * 4)
+    got = queue.SimpleQueue()
+    with running_broker() as port:
+        topic = publish.publish(message, "gate", BrokerConfig(port=port))
+        link = Link(BrokerConfig(port=port), "x")
+        link.subscribe(topic, lambda _t, p: got.put(p), len(message))
+        link.start()
+        assert got.get(timeout=30) == message
+        link.close()
+
+
+def certify(folder, name):
+    """Write a self-signed certificate for loopback and its key; return both paths."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    loopback = x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject).issuer_name(subject).public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(1)).not_valid_after(now + timedelta(1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(loopback, critical=False)
+        .sign(key, hashes.SHA256())
+    )  # fmt: skip
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(
+        pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    write_atomically(folder / f"{name}.pem", certificate.public_bytes(pem))
+    write_atomically(folder / f"{name}.key", private)
+    return folder / f"{name}.pem", folder / f"{name}.key"
+
+
+@pytest.fixture
+def guarded(tmp_path):
+    """A mosquitto that asks for TLS, a certificate, a name and a password: how to reach it."""
+    if MOSQUITTO is None or shutil.which("mosquitto_passwd") is None:
+        pytest.skip("mosquitto is not installed: apt-get install mosquitto")
+    pem, key_file = certify(tmp_path, "broker")
+    passwords = tmp_path / "passwords"
+    write_atomically(tmp_path / "password", b"open sesame\n")
+    subprocess.run(["mosquitto_passwd", "-c", "-b", passwords, "camera", "open sesame"], check=True)
+    broker = Mosquitto(
+        tmp_path, f"cafile {pem}", f"certfile {pem}", f"keyfile {key_file}",
+        "require_certificate true", f"password_file {passwords}",
+    )  # fmt: skip
+    broker.start()
+    yield {
+        "port": broker.port, "ca_file": str(pem), "cert_file": str(pem),
+        "key_file": str(key_file), "username": "camera",
+        "password_file": str(tmp_path / "password"),
+    }  # fmt: skip
+    broker.kill()
+
+
+def test_tls_with_a_certificate_and_a_password(guarded):
+    got = queue.SimpleQueue()
+    link = Link(BrokerConfig(**guarded), "x")
+    link.subscribe("t", lambda _t, p: got.put(p), 10)
+    link.start()
+    until(lambda: link.connected)
+    link.publish("t", b"1")
+    assert got.get(timeout=10) == b"1"
+    link.close()
+
+
+def test_a_wrong_password_is_said(guarded, tmp_path, caplog):
+    (tmp_path / "password").write_text("guess")
+    link = Link(BrokerConfig(**guarded), "x")
+    link.start()
+    until(lambda: "refuses the session: Not authorized" in caplog.text)
+    assert not link.connected
+    assert "guess" not in caplog.text
+    link.close()
+
+
+# paho leaves the socket of a refused handshake to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_broker_with_another_certificate_is_not_taken(guarded, tmp_path, caplog):
+    other, _ = certify(tmp_path, "other")
+    link = Link(BrokerConfig(**guarded | {"ca_file": str(other)}), "x")
+    link.start()
+    until(lambda: "cannot be reached" in caplog.text)
+    assert not link.connected
+    link.close()
 
 
 WILL = """

@@ -1,0 +1,55 @@
+"""The shape of the house: who may import whom, and policy without input or output."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+POLICY = [
+    *sorted((ROOT / "edge" / "protocol").glob("*.py")),
+    *(ROOT / "edge" / "watchlist" / f"{name}.py" for name in ("authorisation", "decide")),
+    *(ROOT / "edge" / "vision" / f"{name}.py" for name in ("track", "shots", "quality")),
+]
+IMPURE = {"os", "io", "pathlib", "socket", "sqlite3", "subprocess", "threading", "time", "paho"}
+
+
+def imports(path):
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def within(folder):
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+@pytest.mark.parametrize(
+    ("folder", "never"),
+    [
+        ("edge", ("fleet", "cli", "demo", "models", "tests")),
+        ("fleet", ("cli", "demo", "edge.app", "edge.pipeline", "edge.watchlist", "edge.camera")),
+        ("demo", ("cli",)),
+        ("edge/protocol", ("edge.watchlist", "edge.link", "edge.files", "edge.config")),
+        ("edge/vision", ("edge.watchlist", "edge.link", "edge.events", "edge.camera")),
+    ],
+)
+def test_a_floor_never_imports_the_floors_above(folder, never):
+    for path in within(folder):
+        for name in imports(path):
+            assert not any(name == n or name.startswith(f"{n}.") for n in never), (path, name)
+
+
+@pytest.mark.parametrize("path", POLICY, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_policy_has_no_clock_no_files_no_threads(path):
+    assert not {name.partition(".")[0] for name in imports(path)} & IMPURE
+
+
+def test_no_module_is_longer_than_five_hundred_lines():
+    for folder in ("edge", "fleet", "cli", "demo", "models", "benchmarks"):
+        for path in within(folder):
+            assert len(path.read_text("utf-8").splitlines()) <= 500, path

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from cli import broker_options as options
 from edge import limits
@@ -124,7 +124,7 @@ def enrol(
         not_before=now,
         not_after=until,
     )
-    typer.echo(f"{label or photos[0].stem}: entry {entry}, {len(embeddings)} templates")
+    typer.echo(f"{label or photos[0].stem}: entry {entry}, templates: {len(embeddings)}")
 
 
 @app.command()
@@ -137,7 +137,7 @@ def revoke(
     """Remove a person. Devices forget them when the list is published again."""
     owner = Owner(folder)
     found = owner.find(name)
-    says = f"{found.label}: entry {found.entry.id}, {len(found.entry.templates)} templates"
+    says = f"{found.label}: entry {found.entry.id}"
     if dry_run:
         typer.echo(f"would remove {says}")
         return
@@ -159,7 +159,7 @@ def show(folder: Folder) -> None:
         f"; devices {', '.join(authorisation.devices)} ({authorisation.profile}); "
         f"{len(owned.entries)} of at most {authorisation.max_entries} entries"
     )
-    table = Table("label", "entry", "templates", "until")
+    table = Table("label", Column("entry", min_width=32), "templates", "until")
     for item in owned.entries:
         entry = item.entry
         table.add_row(item.label, entry.id, str(len(entry.templates)), _day(entry.not_after))

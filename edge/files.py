@@ -7,7 +7,8 @@ import os
 import tempfile
 from pathlib import Path
 
-from edge.errors import StorageUnavailable
+from edge import limits
+from edge.errors import ConfigError, StorageUnavailable
 
 
 def private_folder(path: Path) -> Path:
@@ -61,3 +62,15 @@ def read_small(path: Path, most: int) -> bytes:
     if len(content) > most:
         raise OSError(errno.EFBIG, f"larger than {most} bytes", str(path))
     return content
+
+
+def read_secret(path: Path) -> bytes:
+    """Return the content of a key or password file that nobody but its owner may read.
+
+    Raises:
+        ConfigError: others may read it.
+        OSError: it cannot be read, or is larger than any key.
+    """
+    if path.stat().st_mode & 0o077:
+        raise ConfigError(f"{path}: readable by others; chmod 600 {path}")
+    return read_small(path, limits.MAX_KEY_FILE_BYTES)

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from edge import limits
 from edge.errors import ConfigError, StorageUnavailable
-from edge.files import read_small, write_atomically
+from edge.files import read_secret, read_small, write_atomically
 
 KEY, PUBLIC = "device.key", "device.pub"
 _PEM = serialization.Encoding.PEM
@@ -25,9 +25,7 @@ def device_key(state_dir: Path) -> Ed25519PrivateKey:
     """
     path = state_dir / KEY
     try:
-        if path.stat().st_mode & 0o077:
-            raise ConfigError(f"{path}: readable by others; chmod 600 {path}")
-        key = serialization.load_pem_private_key(read_small(path, limits.MAX_KEY_FILE_BYTES), None)
+        key = serialization.load_pem_private_key(read_secret(path), None)
     except FileNotFoundError:
         key = Ed25519PrivateKey.generate()
         private = key.private_bytes(

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from edge import limits
 from edge.errors import ConfigError, StorageUnavailable
-from edge.files import private_folder, read_small, write_atomically
+from edge.files import private_folder, read_secret, read_small, write_atomically
 from edge.identity import write_public_key
 from edge.protocol.watchlist import Authorisation, Entry, Watchlist, quantise
 
@@ -139,11 +139,7 @@ class Owner:
         """
         path = self.folder / KEY
         try:
-            if path.stat().st_mode & 0o077:
-                raise ConfigError(f"{path}: readable by others; chmod 600 {path}")
-            key = serialization.load_pem_private_key(
-                read_small(path, limits.MAX_KEY_FILE_BYTES), passphrase
-            )
+            key = serialization.load_pem_private_key(read_secret(path), passphrase)
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
         except (ValueError, TypeError, UnsupportedAlgorithm) as error:
@@ -260,7 +256,7 @@ def read_passphrase(file: Path | None) -> bytes | None:
     if not name:
         return None
     try:
-        passphrase = read_small(Path(name), limits.MAX_KEY_FILE_BYTES).strip()
+        passphrase = read_secret(Path(name)).strip()
     except OSError as error:
         raise ConfigError(f"{name}: cannot be read: {error.strerror}") from error
     if not passphrase:

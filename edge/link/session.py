@@ -21,9 +21,12 @@ from paho.mqtt.reasoncodes import ReasonCode
 from edge import limits
 from edge.config import BrokerConfig
 from edge.errors import ConfigError
-from edge.files import read_small
+from edge.files import read_secret
 
 log = logging.getLogger(__name__)
+_PAHO = logging.getLogger(f"{__name__}.paho")
+# What `Link` says in its own words, paho would say again at every attempt.
+_PAHO.addFilter(lambda record: "Client is not connected" not in record.getMessage())
 
 
 class Link:
@@ -49,7 +52,7 @@ class Link:
         self._where = f"{broker.host}:{broker.port}"
         self._host, self._port = broker.host, broker.port
         self._client = Client(CallbackAPIVersion.VERSION2, client_id=client_id)
-        self._client.enable_logger(logging.getLogger(f"{__name__}.paho"))
+        self._client.enable_logger(_PAHO)
         self._client.suppress_exceptions = True  # logged by paho; the network thread lives on
         self._client.reconnect_delay_set(limits.MQTT_RETRY_FIRST_S, limits.MQTT_RETRY_MAX_S)
         self._client.on_socket_open = _no_delay
@@ -125,7 +128,6 @@ class Link:
 
     def close(self) -> None:
         """Disconnect cleanly: the broker keeps its last will to itself."""
-        self._client.disable_logger()  # its network thread reports the end as an error
         self._client.disconnect()
         self._client.loop_stop()
 
@@ -144,9 +146,7 @@ class Link:
 
     def _on_connect_fail(self, _client: Client, _data: object) -> None:
         if not self._down_said:
-            log.warning(
-                "broker %s cannot be reached; events wait on disk; trying again", self._where
-            )
+            log.warning("broker %s cannot be reached; trying again", self._where)
         self._down_said = True
 
     def _on_disconnect(
@@ -168,29 +168,18 @@ def _no_delay(_client: Client, _data: object, sock: Any) -> None:  # noqa: ANN40
 
 
 def _authenticate(client: Client, broker: BrokerConfig) -> None:
-    if broker.username is not None:
-        password = None
-        if broker.password_file is not None:
-            path = _private(broker.password_file)
-            try:
-                password = read_small(path, limits.MAX_KEY_FILE_BYTES).decode("utf-8").strip()
-            except (OSError, UnicodeDecodeError) as error:
-                raise ConfigError(f"{path}: cannot be read: {error}") from error
-        client.username_pw_set(broker.username, password)
-    if broker.ca_file is not None:
+    try:
+        if broker.username is not None:
+            password = None
+            if broker.password_file is not None:
+                password = read_secret(Path(broker.password_file)).decode("utf-8").strip()
+            client.username_pw_set(broker.username, password)
         if broker.key_file is not None:
-            _private(broker.key_file)
+            read_secret(Path(broker.key_file))  # OpenSSL would take one that others may read
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"credentials of the broker cannot be read: {error}") from error
+    if broker.ca_file is not None:
         try:
             client.tls_set(broker.ca_file, broker.cert_file, broker.key_file)
         except (OSError, ValueError) as error:
             raise ConfigError(f"TLS files of the broker cannot be used: {error}") from error
-
-
-def _private(name: str) -> Path:
-    path = Path(name)
-    try:
-        if path.stat().st_mode & 0o077:
-            raise ConfigError(f"{path}: readable by others; chmod 600 {path}")
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    return path

@@ -50,7 +50,7 @@ def test_exactly_the_enrolled_person_is_reported_and_drawn(tmp_path):
     while (read := capture.read())[0]:
         image = np.asarray(read[1])
         templates = [vision.embed(image, face) for face in vision.detect(image)]
-        assert all(float(t @ bystander) < 0.2 for t in templates)
+        assert all(float(t @ bystander) < 0.3 for t in templates)
         likeness.append(max((float(t @ enrolled) for t in templates), default=0.0))
     assert len(likeness) == scene.FRAMES
     assert max(likeness[: match["first_frame"]]) < 0.2

@@ -108,6 +108,9 @@ def test_a_key_with_a_passphrase_needs_it(tmp_path):
 def test_a_passphrase_comes_from_a_file(tmp_path, monkeypatch):
     file = tmp_path / "passphrase"
     file.write_text("open sesame\n")
+    with pytest.raises(ConfigError, match="chmod 600"):
+        read_passphrase(file)
+    file.chmod(0o600)
     assert read_passphrase(file) == b"open sesame"
     monkeypatch.setenv("LETHE_OWNER_PASSPHRASE_FILE", str(file))
     assert read_passphrase(None) == b"open sesame"

@@ -21,6 +21,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from rich import box
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -122,6 +123,10 @@ def published_file(network: networks.Published) -> NDArray[np.uint8]:
     return np.frombuffer(networks.published_bytes(network), np.uint8)
 
 
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", box=box.SIMPLE)
+
+
 def _unit(vector: NDArray[np.float32]) -> Vectors:
     flat = vector.ravel()
     return np.asarray(flat / np.linalg.norm(flat), np.float32)
@@ -147,9 +152,9 @@ def compare_embedders(
     same = np.array([p[2] for p in pairs])
     first = list({person: stem for stem, person in reversed(person_of.items())}.values())
 
-    table = Table(title=f"{name}: {len(pairs)} pairs of LFW's development part, {FOLDS} folds")
-    table.add_column("")
-    columns = ("accuracy", *(f"TAR at FMR {fmr:g}" for fmr in FMR), "ms a face")
+    table = _table(f"{name}: {len(pairs)} pairs of LFW's development part, {FOLDS} folds")
+    table.add_column("", no_wrap=True)
+    columns = ("accuracy %", *(f"TAR {fmr:g}" for fmr in FMR), "ms")
     for column in columns:
         table.add_column(column, justify="right")
     times = interleaved({way: (lambda run=run: run(faces[stems[0]])) for way, run in ways.items()})
@@ -159,11 +164,12 @@ def compare_embedders(
         one_each = np.stack([by_stem[s] for s in first])
         impostors = np.sort((one_each @ one_each.T)[np.triu_indices(len(first), 1)])
         tar = [
-            f"{100 * (scores[same] > impostors[int(len(impostors) * (1 - fmr)) - 1]).mean():.2f} %"
+            f"{100 * (scores[same] > impostors[int(len(impostors) * (1 - fmr)) - 1]).mean():.2f}"
             for fmr in FMR
         ]
-        table.add_row(way, f"{100 * mean:.2f} % ± {100 * deviation:.2f}", *tar, f"{times[way]:.1f}")
+        table.add_row(way, f"{100 * mean:.2f} ± {100 * deviation:.2f}", *tar, f"{times[way]:.1f}")
     console.print(table)
+    console.print("TAR: % of pairs of one person above that false match rate; ms: of one face")
     console.print(f"int8 takes {times['int8'] / times['float, same runtime']:.2f} × float's time")
 
     held_out = [s for s in stems if not datasets.for_calibration(person_of[s])]
@@ -178,12 +184,12 @@ def compare_embedders(
         "LFW": np.array(
             [float(vectors["int8"][s] @ vectors["float, same runtime"][s]) for s in held_out]
         ),
-        "LFW, darkened, blurred, turned, shrunk": agreement(embedders, hard),
-        "crowds (WIDER), any pose from 20 pixels": agreement(embedders, crowds),
+        "LFW, made dark, blurred, turned, small": agreement(embedders, hard),
+        "crowds (WIDER), from 20 pixels": agreement(embedders, crowds),
     }
-    table = Table(title="cosine between int8 and float; nobody of the calibration")
-    for column in ("", "faces", "mean", "1st percentile", "least"):
-        table.add_column(column, justify="right" if column else "left")
+    table = _table("cosine between int8 and float; nobody of the calibration")
+    for column in ("", "faces", "mean", "p1", "least"):
+        table.add_column(column, justify="right" if column else "left", no_wrap=not column)
     for what, values in cosines.items():
         table.add_row(
             what,
@@ -303,11 +309,11 @@ def compare_detectors(
     console: Console, name: str, detectors: Detectors, data: Path, frames: int
 ) -> None:
     """Print agreement and time of the detectors."""
-    table = Table(title=f"{name}: int8 against OpenCV's FaceDetectorYN (float), score from 0.6")
+    table = _table(f"{name}: against OpenCV's FaceDetectorYN (float), score ≥ 0.6")
     for column in (
-        "", "faces", "found", "extra", "mean IoU", "landmarks, mean", "p99", "large faces, mean",
+        "", "faces", "found %", "extra", "IoU", "landmarks", "p99", "large",
     ):  # fmt: skip
-        table.add_column(column, justify="right" if column else "left")
+        table.add_column(column, justify="right" if column else "left", no_wrap=not column)
     sets = {p.stem: video_frames(p, frames) for p in sorted((data / "video").glob("*.mp4"))}
     sets["crowds (WIDER)"] = (
         read_picture(p) for p in datasets.wider_images(data) if not datasets.for_calibration(p.name)
@@ -325,7 +331,7 @@ def compare_detectors(
         table.add_row(
             what,
             str(faces),
-            f"{100 * tally.matched / faces:.1f} %" if faces else "–",
+            f"{100 * tally.matched / faces:.1f}" if faces else "–",
             str(tally.extra),
             *(f"{f(v):.3f}" if v else "–" for f, v in (
                 (np.mean, tally.iou),
@@ -336,8 +342,8 @@ def compare_detectors(
         )  # fmt: skip
     console.print(table)
     console.print(
-        "landmarks: mean distance, in eye distances of a frontal face (0.45 of the box's width);"
-        f" large: from {BIG} pixels"
+        "IoU: mean. landmarks: mean distance, in eye distances of a frontal face (0.45 of the box's"
+        f" width); large: the same for faces from {BIG} pixels"
     )
     scene = some[len(some) // 2]
     times = interleaved(

@@ -1,6 +1,6 @@
 """Turns a layer graph into a TFLite file, in float32 or in full-integer int8.
 
-Spellings chosen for what runs them (XNNPACK in ai-edge-litert 2.3, measured), and for the Edge TPU:
+Spellings chosen by what runs them fastest (XNNPACK in ai-edge-litert 2.3, measured):
 
 * PReLU is MAXIMUM(x, a * x), exact for a <= 1; all three tensors share one scale and zero point.
   XNNPACK takes no int8 MAXIMUM, so it runs between partitions; that is still a third faster than

@@ -13,10 +13,13 @@ Needs requirements/models.txt and the research data; see docs/models.md.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -55,7 +58,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--frames", type=int, default=60, help="frames taken of each video")
     options = parser.parse_args()
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 100)
     manifest = load_manifest()
     detector_name, detector_model = manifest.detector()
     embedder_name, embedder_model = manifest.embedder()
@@ -127,7 +130,7 @@ def _table(title: str) -> Table:
     return Table(title=title, title_justify="left", box=box.SIMPLE)
 
 
-def _unit(vector: NDArray[np.float32]) -> Vectors:
+def _unit(vector: NDArray[Any]) -> Vectors:
     flat = vector.ravel()
     return np.asarray(flat / np.linalg.norm(flat), np.float32)
 
@@ -154,10 +157,10 @@ def compare_embedders(
 
     table = _table(f"{name}: {len(pairs)} pairs of LFW's development part, {FOLDS} folds")
     table.add_column("", no_wrap=True)
-    columns = ("accuracy %", *(f"TAR {fmr:g}" for fmr in FMR), "ms")
+    columns = ("accuracy", "±", *(f"TAR {100 * fmr:g} %" for fmr in FMR), "ms")
     for column in columns:
-        table.add_column(column, justify="right")
-    times = interleaved({way: (lambda run=run: run(faces[stems[0]])) for way, run in ways.items()})
+        table.add_column(column, justify="right", no_wrap=True)
+    times = interleaved({way: partial(run, faces[stems[0]]) for way, run in ways.items()})
     for way, by_stem in vectors.items():
         scores = np.array([float(by_stem[a] @ by_stem[b]) for a, b, _ in pairs])
         mean, deviation = ten_fold(scores, same)
@@ -167,9 +170,9 @@ def compare_embedders(
             f"{100 * (scores[same] > impostors[int(len(impostors) * (1 - fmr)) - 1]).mean():.2f}"
             for fmr in FMR
         ]
-        table.add_row(way, f"{100 * mean:.2f} ± {100 * deviation:.2f}", *tar, f"{times[way]:.1f}")
+        table.add_row(way, f"{100 * mean:.2f}", f"{100 * deviation:.2f}", *tar, f"{times[way]:.1f}")
     console.print(table)
-    console.print("TAR: % of pairs of one person above that false match rate; ms: of one face")
+    console.print("in %; TAR: pairs of one person above that false match rate; ms: of one face")
     console.print(f"int8 takes {times['int8'] / times['float, same runtime']:.2f} × float's time")
 
     held_out = [s for s in stems if not datasets.for_calibration(person_of[s])]
@@ -189,7 +192,7 @@ def compare_embedders(
     }
     table = _table("cosine between int8 and float; nobody of the calibration")
     for column in ("", "faces", "mean", "p1", "least"):
-        table.add_column(column, justify="right" if column else "left", no_wrap=not column)
+        table.add_column(column, justify="right" if column else "left", no_wrap=True)
     for what, values in cosines.items():
         table.add_row(
             what,
@@ -311,9 +314,9 @@ def compare_detectors(
     """Print agreement and time of the detectors."""
     table = _table(f"{name}: against OpenCV's FaceDetectorYN (float), score ≥ 0.6")
     for column in (
-        "", "faces", "found %", "extra", "IoU", "landmarks", "p99", "large",
+        "", "faces", "found %", "extra", "IoU", "points", "p99", "large",
     ):  # fmt: skip
-        table.add_column(column, justify="right" if column else "left", no_wrap=not column)
+        table.add_column(column, justify="right" if column else "left", no_wrap=True)
     sets = {p.stem: video_frames(p, frames) for p in sorted((data / "video").glob("*.mp4"))}
     sets["crowds (WIDER)"] = (
         read_picture(p) for p in datasets.wider_images(data) if not datasets.for_calibration(p.name)
@@ -342,8 +345,8 @@ def compare_detectors(
         )  # fmt: skip
     console.print(table)
     console.print(
-        "IoU: mean. landmarks: mean distance, in eye distances of a frontal face (0.45 of the box's"
-        f" width); large: the same for faces from {BIG} pixels"
+        "IoU: mean. points: landmarks, mean distance, in eye distances of a frontal face (0.45 of the"
+        f" box's width); large: the same for faces from {BIG} pixels"
     )
     scene = some[len(some) // 2]
     times = interleaved(

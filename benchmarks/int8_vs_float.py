@@ -345,8 +345,8 @@ def compare_detectors(
         )  # fmt: skip
     console.print(table)
     console.print(
-        "IoU: mean. points: landmarks, mean distance, in eye distances of a frontal face (0.45 of the"
-        f" box's width); large: the same for faces from {BIG} pixels"
+        "IoU: mean. points: landmarks, mean distance, in eye distances of a frontal face (0.45 of"
+        f" the box's width); large: the same for faces from {BIG} pixels"
     )
     scene = some[len(some) // 2]
     times = interleaved(

@@ -76,8 +76,10 @@ class VideoFile:
         if not delivered:
             raise CameraUnavailable(f"{self.name}: not a single frame could be decoded")
         if delivered + self.corrupt < self.declared:
-            self.state = f"ended early: {delivered} of {self.declared} frames could be decoded"
-            log.warning("%s: %s; the file is truncated or damaged", self.name, self.state)
+            self.state = (
+                f"cut short or damaged: {delivered} of {self.declared} frames could be decoded"
+            )
+            log.warning("%s: %s", self.name, self.state)
 
     def close(self) -> None:
         """End `frames()` after the present frame."""

@@ -77,8 +77,8 @@ def test_a_clip_cut_short_gives_what_it_has_and_says_what_is_missing(tmp_path, c
     camera = VideoFile(path)
     frames = list(camera.frames())
     assert 5 < len(frames) < 25
-    assert camera.state == f"ended early: {len(frames)} of 30 frames could be decoded"
-    assert "truncated or damaged" in caplog.text
+    assert camera.state == f"cut short or damaged: {len(frames)} of 30 frames could be decoded"
+    assert "cut short or damaged" in caplog.text
 
 
 @pytest.mark.parametrize("content", [b"", b"no video", b"\0" * 5000, "half an mp4"])

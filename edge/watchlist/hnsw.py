@@ -35,6 +35,7 @@ class HnswIndex:
         """
         hnswlib: Any = importlib.import_module("hnswlib")
         self._vectors = vectors
+        self._exact = ExactIndex(vectors)
         self._graph = hnswlib.Index(space="cosine", dim=vectors.shape[1])
         self._graph.init_index(
             max_elements=max(1, len(vectors)), M=limits.HNSW_M, ef_construction=limits.HNSW_EF_BUILD
@@ -53,7 +54,10 @@ class HnswIndex:
         if not len(self._vectors):
             return []
         wanted = min(max(k, limits.HNSW_CANDIDATES), len(self._vectors))
-        rows = self._graph.knn_query(probe, k=wanted)[0][0].astype(np.int64)
+        try:
+            rows = self._graph.knn_query(probe, k=wanted)[0][0].astype(np.int64)
+        except RuntimeError:  # the graph does not reach so many, as where many templates are alike
+            return self._exact.search(probe, k)
         candidates = self._vectors[rows].astype(np.float32)
         scores = candidates @ probe / np.linalg.norm(candidates, axis=1)
         order = np.argsort(-scores, kind="stable")[:k]
@@ -61,7 +65,7 @@ class HnswIndex:
 
     def destroy(self) -> None:
         """Overwrite the rows and release the graph (its own copy is freed, not overwritten)."""
-        self._vectors[:] = 0
+        self._exact.destroy()
         self._vectors = self._vectors[:0]
         self._graph = None
 

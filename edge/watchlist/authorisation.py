@@ -19,7 +19,15 @@ _EARTH_RADIUS_M = 6_371_008.8
 
 
 class NotYetValid(ListRefused):
-    """The list will be valid later: it is kept and tried again."""
+    """Nothing but time is missing: the list is kept and tried again.
+
+    Attributes:
+        begins: when to try, seconds since 1970.
+    """
+
+    def __init__(self, message: str, begins: float) -> None:
+        super().__init__(message)
+        self.begins = begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +80,6 @@ def check(watchlist: Watchlist, place: Place, *, now: float, floor: Floor, diges
     is_the_right_list(watchlist, place)
     is_not_older(watchlist, floor, digest)
     is_not_expired(watchlist, now)
-    is_not_from_the_future(watchlist, now)
     has_a_bounded_validity(watchlist, place)
     names_this_device(watchlist, place)
     fits_the_profile(watchlist, place)
@@ -80,6 +87,7 @@ def check(watchlist: Watchlist, place: Place, *, now: float, floor: Floor, diges
     covers_this_place(watchlist, place)
     is_strict_enough(watchlist)
     suits_the_embedder(watchlist, place)
+    is_not_from_the_future(watchlist, now)
     has_begun(watchlist, now)
 
 
@@ -110,14 +118,17 @@ def is_not_from_the_future(watchlist: Watchlist, now: float) -> None:
     """Refuse a list issued later than now: one of the two clocks is wrong."""
     ahead = watchlist.issued - now
     if ahead > limits.CLOCK_SKEW_S:
-        raise NotYetValid(f"issued {_ago(ahead)} in the future: is this device's clock right?")
+        raise NotYetValid(
+            f"issued {_ago(ahead)} in the future: is this device's clock right?",
+            watchlist.issued - limits.CLOCK_SKEW_S,
+        )
 
 
 def has_begun(watchlist: Watchlist, now: float) -> None:
     """Refuse use before the authorisation begins."""
     ahead = watchlist.authorisation.not_before - now
     if ahead > 0:
-        raise NotYetValid(f"valid in {_ago(ahead)} only")
+        raise NotYetValid(f"valid in {_ago(ahead)} only", watchlist.authorisation.not_before)
 
 
 def has_a_bounded_validity(watchlist: Watchlist, place: Place) -> None:

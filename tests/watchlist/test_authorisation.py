@@ -1,5 +1,7 @@
 """Every rule refuses with its own reason; local configuration can only tighten."""
 
+import math
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -102,15 +104,50 @@ def test_a_rule_refuses_with_its_reason(watchlist, options, reason):
 
 
 @pytest.mark.parametrize(
-    ("watchlist", "reason"),
+    ("watchlist", "reason", "begins"),
     [
-        (replace(LIST, issued=NOW + limits.CLOCK_SKEW_S + 1), "in the future"),
-        (authorised(not_before=NOW + 600), "valid in 10 minutes only"),
+        (replace(LIST, issued=NOW + 61), "in the future", NOW + 61 - limits.CLOCK_SKEW_S),
+        (authorised(not_before=NOW + 600), "valid in 10 minutes only", NOW + 600),
     ],
 )
-def test_what_is_only_too_early_can_be_tried_again(watchlist, reason):
-    with pytest.raises(NotYetValid, match=reason):
+def test_what_is_only_too_early_says_when_to_try_again(watchlist, reason, begins):
+    with pytest.raises(NotYetValid, match=reason) as refusal:
         judge(watchlist)
+    assert refusal.value.begins == begins
+    judge(watchlist, now=begins)
+
+
+BREACHES = [
+    lambda w: replace(w, id="other"),
+    lambda w: replace(w, version=6),
+    lambda w: replace(w, expires=NOW),
+    lambda w: replace(w, entries=entries(4)),
+    lambda w: replace(w, embedder="f"),
+    lambda w: replace(w, authorisation=replace(w.authorisation, devices=["other"])),
+    lambda w: replace(w, authorisation=replace(w.authorisation, profile="body-worn")),
+    lambda w: replace(w, authorisation=replace(w.authorisation, area=ZURICH)),
+    lambda w: replace(w, authorisation=replace(w.authorisation, fpir_target=0.5)),
+]
+DELAYS = [
+    lambda w: replace(w, issued=NOW + 100),
+    lambda w: replace(w, authorisation=replace(w.authorisation, not_before=NOW + 100)),
+]
+
+
+@given(
+    st.lists(st.sampled_from(BREACHES), unique=True),
+    st.lists(st.sampled_from(DELAYS), unique=True),
+)
+def test_a_list_waits_only_if_nothing_but_time_is_missing(breaches, delays):
+    watchlist = LIST
+    for change in (*breaches, *delays):
+        watchlist = change(watchlist)
+    if not breaches and not delays:
+        judge(watchlist, floor=Floor(7, "d"))
+        return
+    with pytest.raises(ListRefused) as refusal:
+        judge(watchlist, floor=Floor(7, "d"))
+    assert isinstance(refusal.value, NotYetValid) == (not breaches)
 
 
 def test_a_body_worn_camera_takes_shorter_and_smaller_lists():
@@ -143,6 +180,18 @@ def test_distances_are_those_of_the_globe():
     assert distance_m(paris, (48.8566, 2.3522)) == 0
     pole = Area(latitude=90, longitude=0, radius_m=1)
     assert distance_m(pole, (-90, 0)) == pytest.approx(20_015_000, rel=0.001)
+
+
+@given(st.floats(-90, 90), st.floats(-180, 180), st.floats(0.1, 500_000))
+def test_a_list_is_taken_inside_its_area_and_nowhere_else(latitude, longitude, radius):
+    area = Area(latitude=latitude, longitude=longitude, radius_m=radius)
+    watchlist, centre = authorised(area=area), (latitude, longitude)
+    judge(watchlist, placed(position=centre))
+    degrees = math.degrees(radius / 6_371_008.8)
+    inwards = -1 if latitude > 0 else 1
+    judge(watchlist, placed(position=(latitude + inwards * degrees * 0.99, longitude)))
+    with pytest.raises(ListRefused, match="bound to an area"):
+        judge(watchlist, placed(position=(latitude + inwards * degrees * 1.01, longitude)))
 
 
 @given(

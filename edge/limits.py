@@ -130,6 +130,8 @@ HNSW_CANDIDATES = 32
 """Candidates that are scored again exactly."""
 LIST_CHECK_S = 1.0
 """How often the list thread looks at the clock: an expired list is destroyed within this time."""
+LIST_RETRY_S = 30.0
+"""A list whose version could not be stored is tried again after this."""
 
 # --- Enrolment (fleet.enrol) -------------------------------------------------------------------
 ENROL_MIN_SIZE = 24.0

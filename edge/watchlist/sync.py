@@ -67,7 +67,8 @@ class Watchlists:
         self._gallery: Gallery | None = None
         self._reason = NO_LIST
         self._offered: bytes | None = None
-        self._waiting: bytes | None = None  # valid later
+        self._waiting: bytes | None = None  # valid later, or the disk was full
+        self._begins = 0.0  # from when on the waiting one is tried
         self._closing = False
         self._wake = threading.Condition()
         self._thread = threading.Thread(target=self._work, name="watchlist", daemon=True)
@@ -117,8 +118,8 @@ class Watchlists:
                 self._swap(None, "the device is stopping")
                 return
             self._end_if_over()
-            if message is None and self._waiting is not None:
-                message = self._waiting
+            if message is None and self._waiting is not None and self._now() >= self._begins:
+                message, self._waiting = self._waiting, None
             if message is not None:
                 self._take(message)
 
@@ -130,27 +131,33 @@ class Watchlists:
 
     def _take(self, message: bytes) -> None:
         """Refuse a message with its reason, or put its list in force."""
-        retry, self._waiting = message is self._waiting, None
         if not message:
             if self._gallery is not None:
                 log.warning("the list was withdrawn: destroyed")
+            self._waiting = None
             self._swap(None, "the list was withdrawn")
             return
         try:
             gallery, floor = self._open(message)
-            if gallery is None:
-                return
-            if floor != self._floor:
+            if gallery is not None and floor != self._floor:
                 _write_floor(self._floor_file, floor)
         except NotYetValid as refusal:
-            self._waiting = message
-            if not retry:
-                self._refuse(refusal)
-            return
-        except (BadInput, StorageUnavailable) as refusal:
+            self._waiting, self._begins = message, refusal.begins
             self._refuse(refusal)
             return
-        self._floor = floor
+        except StorageUnavailable as refusal:
+            self._waiting, self._begins = message, self._now() + limits.LIST_RETRY_S
+            self._refuse(refusal)
+            return
+        except BadInput as refusal:
+            self._refuse(refusal)
+            return
+        if gallery is None:  # a broker delivers a retained message again at every reconnection
+            if self._reason and self._waiting is None:
+                self._reason = ""
+                self._on_change()
+            return
+        self._floor, self._waiting = floor, None
         log.info("list %s version %d: %d entries", gallery.id, gallery.version, gallery.entries)
         self._swap(gallery, "")
 
@@ -163,7 +170,7 @@ class Watchlists:
         check(watchlist, self._place, now=self._now(), floor=self._floor, digest=digest)
         floor = Floor(watchlist.version, digest)
         if self._gallery is not None and floor == self._floor:
-            return None, floor  # a broker delivers a retained message again at every reconnection
+            return None, floor
         return Gallery(watchlist, self._kind), floor
 
     def _refuse(self, refusal: Exception) -> None:
@@ -184,7 +191,7 @@ def _read_floor(path: Path) -> Floor:
         return msgspec.json.decode(path.read_bytes(), type=Floor)
     except FileNotFoundError:
         return Floor()
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise StorageUnavailable(
             f"{path}: cannot be read ({error}). It keeps old lists out: restore it, or remove it "
             "knowing that an older list could then be used once"

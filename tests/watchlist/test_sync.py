@@ -15,7 +15,7 @@ from edge.errors import StorageUnavailable
 from edge.protocol import signing
 from edge.protocol.watchlist import SNAPSHOT_TYP, encode
 from edge.watchlist.sync import NO_LIST, Watchlists
-from tests.watchlist.test_authorisation import LIST, NOW, PLACE, authorised, replace
+from tests.watchlist.test_authorisation import LIST, NOW, PLACE, ZURICH, authorised, replace
 from tests.watchlist.test_gallery import DIMENSION, directions, entry
 
 KEY = Ed25519PrivateKey.generate()
@@ -90,6 +90,10 @@ GOOD = sealed(listing(5, entry(1, A)))
         (sealed(listing(6, expires=NOW - 9)), "expired"),
         (sealed(listing(6, id="other")), "obeys 'gate'"),
         (sealed(listing(6, base=authorised(devices=["elsewhere"]))), "not issued for device"),
+        (sealed(listing(6, base=authorised(profile="body-worn"))), "this one is fixed"),
+        (sealed(listing(6, base=authorised(area=ZURICH))), "set device.position"),
+        (sealed(listing(6, base=authorised(fpir_target=0.5))), "laxer than 0.01"),
+        (sealed(listing(6, *(entry(i, A) for i in range(4)))), "at most 3"),
         (sealed(listing(6, embedder="other")), "enrol again"),
         (sealed(listing(6, issued=NOW + 9999)), "in the future"),
         (b"x" * 300, "not a compact JWS"),
@@ -121,13 +125,41 @@ def test_the_same_list_again_changes_nothing(device):
     assert before.search(A, NOW, 1)
 
 
+def test_the_same_list_again_clears_what_was_said_of_a_worse_one(device):
+    device.offer(GOOD).offer(b"injected")
+    assert "refused" in device.lists.reason
+    device.offer(GOOD)
+    assert (device.version(), device.lists.reason) == (5, "")
+
+
+LATER = sealed(listing(6, entry(1, A), base=authorised(not_before=NOW + 600)))
+
+
 def test_a_list_that_begins_later_is_kept_until_then(device):
-    later = authorised(not_before=NOW + 600)
-    device.offer(sealed(listing(1, entry(1, A), base=later)))
+    device.offer(GOOD).offer(LATER)
     assert "valid in 10 minutes" in device.lists.reason
-    device.now += 601
+    assert device.version() == 5
+    device.now += 600
     assert device.changes.acquire(timeout=5)
-    assert device.version() == 1
+    assert device.version() == 6
+
+
+def test_what_is_refused_does_not_displace_a_list_that_begins_later(device):
+    device.offer(LATER).offer(b"injected").offer(sealed(listing(7, id="other")))
+    device.now += 600
+    assert device.changes.acquire(timeout=5)
+    assert (device.version(), device.lists.reason) == (6, "")
+
+
+def test_what_is_withdrawn_or_replaced_does_not_begin_later(device):
+    device.offer(LATER).offer(sealed(listing(7)))
+    device.now += 600
+    device.offer(b"injected")  # after this nothing is under way
+    assert device.version() == 7
+    device.offer(sealed(listing(8, base=authorised(not_before=NOW + 900)))).offer(b"")
+    device.now += 600
+    device.offer(b"injected")
+    assert device.version() is None
 
 
 def test_at_its_end_a_list_is_destroyed(device):
@@ -177,22 +209,30 @@ def test_the_list_itself_is_never_on_the_disk(tmp_path):
         assert entry(1, A).id.encode() not in path.read_bytes()
 
 
-def test_a_damaged_floor_lets_nothing_start(tmp_path):
-    (tmp_path / "floor-gate.json").write_bytes(b"{")
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"\0" * 90, b"[]", b'{"version": "5"}', b'{"digest": "\xff"}', b'{"a":' * 10**5],
+)
+def test_a_damaged_floor_lets_nothing_start(tmp_path, content):
+    (tmp_path / "floor-gate.json").write_bytes(content)
     with pytest.raises(StorageUnavailable, match="restore it"):
         Device(tmp_path)
 
 
-def test_a_list_whose_floor_cannot_be_stored_is_not_used(device, monkeypatch):
+def test_a_list_whose_floor_cannot_be_stored_is_not_used_until_it_can(device, monkeypatch):
     device.offer(GOOD)
 
     def full(*_arguments, **_options):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.os, "fsync", full)
-    device.offer(sealed(listing(6)))
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "fsync", full)
+        device.offer(sealed(listing(6)))
     assert device.version() == 5
     assert "No space left" in device.lists.reason
+    device.now += limits.LIST_RETRY_S
+    assert device.changes.acquire(timeout=5)
+    assert (device.version(), device.lists.reason) == (6, "")
 
 
 def test_lists_are_swapped_under_those_who_search(device):

@@ -1,14 +1,20 @@
+import base64
 import contextlib
+import json
 
 import msgspec
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge import limits
-from edge.errors import FormatError, IndexRefused
+from edge.errors import BadInput, FormatError, IndexRefused
+from edge.protocol import signing
 from edge.protocol.watchlist import (
+    SNAPSHOT_TYP,
+    Area,
     Authorisation,
     Entry,
     Purpose,
@@ -48,7 +54,13 @@ authorisations = st.builds(
     purpose=st.sampled_from(Purpose),
     not_before=seconds,
     not_after=seconds,
-    area=st.none(),
+    area=st.none()
+    | st.builds(
+        Area,
+        latitude=st.floats(-90, 90),
+        longitude=st.floats(-180, 180),
+        radius_m=st.floats(0.1, 500_000),
+    ),
     devices=st.lists(names, min_size=1, max_size=4),
     profile=st.sampled_from(["fixed", "body-worn"]),
     max_entries=st.integers(1, limits.MAX_LIST_SIZE_FIXED),
@@ -65,6 +77,10 @@ watchlists = st.builds(
     authorisation=authorisations,
     entries=st.lists(entries, max_size=4, unique_by=lambda e: e.id),
 )
+
+
+def as_base64(text):
+    return base64.urlsafe_b64encode(text.encode()).rstrip(b"=")
 
 
 def example(**changes):
@@ -107,6 +123,58 @@ def test_any_value_in_any_field_is_read_or_refused(field, value):
     (document if field in document else document["authorisation"])[field] = value
     with contextlib.suppress(FormatError):
         assert decode(msgspec.json.encode(document)).schema == 1
+
+
+KEY = Ed25519PrivateKey.generate()
+PAYLOAD = msgspec.json.encode(example(entries=[entry()]))
+SEALED = signing.seal(PAYLOAD, typ=SNAPSHOT_TYP, key=KEY)
+
+
+def opened(message):
+    trusted = [KEY.public_key()]
+    return signing.open_sealed(message, typ=SNAPSHOT_TYP, trusted=trusted, max_bytes=10**6)[0]
+
+
+def overwritten(message, at, bytes_):
+    at %= len(message)
+    return message[:at] + bytes_ + message[at + len(bytes_) :]
+
+
+@given(st.integers(0, 10**6), st.binary(min_size=1, max_size=8))
+def test_an_altered_list_is_read_or_refused(at, bytes_):
+    with contextlib.suppress(FormatError):
+        assert decode(overwritten(PAYLOAD, at, bytes_)).schema == 1
+
+
+@given(st.integers(0, 10**6), st.binary(min_size=1, max_size=8))
+def test_an_altered_message_is_refused_or_says_what_was_signed(at, bytes_):
+    with contextlib.suppress(BadInput):
+        assert opened(overwritten(SEALED, at, bytes_)) == PAYLOAD
+
+
+@given(st.lists(st.binary(max_size=80) | st.text(max_size=40).map(as_base64), max_size=4))
+def test_any_message_is_refused(parts):
+    with pytest.raises(BadInput):
+        opened(b".".join(parts))
+
+
+RIGHT = {"alg": "Ed25519", "typ": SNAPSHOT_TYP, "kid": signing.key_id(KEY)}
+anything = st.none() | st.booleans() | st.integers() | st.text(max_size=9)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([*RIGHT, "crit", "b64", "jwk", "jku", "x5c", "zip", "x"]),
+        anything | st.lists(anything) | st.dictionaries(st.text(max_size=3), anything),
+        min_size=1,
+    )
+)
+def test_no_header_but_the_one_that_was_signed_is_taken(changes):
+    _, payload, signature = SEALED.split(b".")
+    with pytest.raises(BadInput):
+        opened(b".".join([as_base64(json.dumps(RIGHT | changes)), payload, signature]))
+    with pytest.raises(BadInput):
+        opened(b".".join([as_base64(json.dumps(changes)), payload, signature]))
 
 
 @given(embeddings)

@@ -45,8 +45,8 @@ class OwnedList(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     Attributes:
         id: of the list.
         version: last one published; 0 before the first.
-        embedder: id of the embedder of all templates; empty before the first.
-        dimension: length of the templates; 0 before the first.
+        embedder: id of the embedder of all templates; empty while there are none.
+        dimension: length of the templates; 0 while there are none.
         authorisation: on what ground it is used.
         entries: the people.
     """
@@ -78,7 +78,7 @@ class Owner:
             raise ConfigError(
                 f"{folder}: no list here; make one with `lethe watchlist init {folder}`"
             ) from error
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ConfigError(f"{path}: cannot be read: {error}") from error
 
     @classmethod
@@ -93,17 +93,18 @@ class Owner:
         """Make a folder with a new key and an empty list.
 
         Args:
-            folder: made with mode 0700; must hold no list yet.
+            folder: made with mode 0700; must hold no list and no key yet.
             list_id: name of the list.
             authorisation: on what ground it will be used.
             passphrase: encrypts the key, if given.
 
         Raises:
-            ConfigError: there is a list already, or a value is out of range.
+            ConfigError: there is a list or key already, or a value is out of range.
             StorageUnavailable: the folder cannot be written.
         """
-        if (folder / LIST).exists():
-            raise ConfigError(f"{folder}: holds a list already; nothing was changed")
+        for name in (LIST, KEY):
+            if (folder / name).exists():
+                raise ConfigError(f"{folder}: holds {name} already; nothing was changed")
         owned = OwnedList(
             id=list_id, version=0, embedder="", dimension=0, authorisation=authorisation, entries=[]
         )
@@ -214,7 +215,10 @@ class Owner:
         """Remove an entry; devices forget it when the next version is published."""
         gone = self.find(name)
         kept = [o for o in self._owned.entries if o is not gone]
-        self._save(msgspec.structs.replace(self._owned, entries=kept))
+        owned = msgspec.structs.replace(self._owned, entries=kept)
+        if not kept:  # whoever comes next may be enrolled with another embedder
+            owned = msgspec.structs.replace(owned, embedder="", dimension=0)
+        self._save(owned)
         return gone
 
     def issue(self, *, now: float, embedder: str, dimension: int) -> Watchlist:

@@ -1,10 +1,14 @@
 """The owner's folder: what is kept, what is refused, and that versions only rise."""
 
+import secrets
+
 import numpy as np
 import pytest
 
-from edge import files
-from edge.errors import ConfigError, ListRefused, StorageUnavailable
+from demo.broker import free_port
+from edge import files, identity
+from edge.config import BrokerConfig
+from edge.errors import BrokerUnavailable, ConfigError, ListRefused, StorageUnavailable
 from edge.protocol import signing
 from edge.protocol.watchlist import SNAPSHOT_TYP, decode
 from fleet import publish
@@ -39,9 +43,17 @@ def test_what_was_done_is_there_at_the_next_opening(owner):
     assert again.owned == owner.owned
 
 
-def test_a_folder_is_never_overwritten(owner):
-    with pytest.raises(ConfigError, match="holds a list already"):
-        Owner.init(owner.folder, "gate", authorisation())
+def test_neither_a_list_nor_a_key_is_ever_overwritten(owner):
+    key = (owner.folder / "owner.key").read_bytes()
+    for name in ("list.json", "owner.key"):
+        with pytest.raises(ConfigError, match=f"holds {name} already"):
+            Owner.init(owner.folder, "gate", authorisation())
+        (owner.folder / "list.json").unlink(missing_ok=True)
+    assert (owner.folder / "owner.key").read_bytes() == key
+
+
+def test_the_public_key_is_the_one_that_devices_trust(owner):
+    assert identity.load_public_key(owner.folder / "owner.pub") == owner.key().public_key()
 
 
 def test_what_is_published_has_no_name(owner):
@@ -61,6 +73,21 @@ def test_every_issue_has_a_higher_version_whatever_becomes_of_it(owner):
     assert Owner(owner.folder).issue(now=5, embedder="e", dimension=64).version == 3
 
 
+def test_a_version_that_could_not_be_published_is_not_used_again(owner):
+    message = publish.seal(owner.issue(now=5, embedder="e", dimension=64), owner.key())
+    with pytest.raises(BrokerUnavailable, match="is it running"):
+        publish.publish(message, "gate", BrokerConfig(port=free_port()), timeout=0.05)
+    assert Owner(owner.folder).issue(now=5, embedder="e", dimension=64).version == 2
+
+
+def test_a_list_that_is_empty_again_takes_any_embedder(owner):
+    add(owner, "anna")
+    owner.revoke("anna")
+    assert owner.issue(now=5, embedder="f", dimension=32).embedder == "f"
+    add(owner, "anna", embedder="f")
+    assert Owner(owner.folder).owned.embedder == "f"
+
+
 def test_revoked_is_gone_from_list_and_file(owner):
     entry = add(owner, "anna")
     add(owner, "ben", 2)
@@ -77,6 +104,18 @@ def test_a_name_that_is_taken_unknown_or_ambiguous_is_refused(owner):
         owner.revoke("ben")
     with pytest.raises(ConfigError, match="no entry"):
         owner.revoke("")
+
+
+def test_the_beginning_of_an_id_names_one_entry_or_none(owner, monkeypatch):
+    ids = iter(["aaaa1" + "0" * 27, "aaaa2" + "0" * 27])
+    monkeypatch.setattr(secrets, "token_hex", lambda _: next(ids))
+    first, second = add(owner, "anna"), add(owner, "ben", 2)
+    assert owner.find("aaaa1").entry.id == first
+    assert owner.find(second).label == "ben"
+    with pytest.raises(ConfigError, match="2 entries are called 'aaaa'"):
+        owner.find("aaaa")
+    with pytest.raises(ConfigError, match="no entry"):
+        owner.find("aaa")
 
 
 def test_a_full_list_and_another_embedder_are_refused(owner):
@@ -127,7 +166,7 @@ def test_a_key_that_others_may_read_is_refused(owner):
         owner.key()
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"id": 3}'])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"id": 3}', b'{"id": "\xff"}'])
 def test_a_damaged_list_is_said(owner, content):
     (owner.folder / "list.json").write_bytes(content)
     with pytest.raises(ConfigError, match="cannot be read"):

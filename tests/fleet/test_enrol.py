@@ -1,5 +1,8 @@
 """A poor photo is refused, naming the measure and the limit."""
 
+import struct
+import zlib
+
 import cv2
 import numpy as np
 import pytest
@@ -112,6 +115,29 @@ def test_a_file_that_is_no_picture_is_refused(photo, content):
         enrol(Eye(), [photo])
 
 
+def png(width, height):
+    """A whole file whose header promises more than there is."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(bytes(99))), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+
+
+@pytest.mark.parametrize("size", [(60_000, 60_000), (2**31 - 1, 1), (limits.MAX_FRAME_SIDE + 1, 1)])
+def test_a_picture_of_hostile_size_is_refused(photo, size):
+    photo.write_bytes(png(*size))
+    with pytest.raises(EnrolmentRefused, match=r"anna\.png: "):
+        enrol(Eye(), [photo])
+
+
+def test_a_file_of_hostile_size_is_refused_unread(photo, monkeypatch):
+    monkeypatch.setattr(limits, "MAX_PHOTO_BYTES", 99)
+    with pytest.raises(EnrolmentRefused, match=r"anna\.png: .*larger than 99"):
+        enrol(Eye(), [photo])
+
+
 def test_a_file_that_is_not_there_is_said(tmp_path):
     with pytest.raises(EnrolmentRefused, match="No such file"):
         enrol(Eye(), [tmp_path / "nobody.jpg"])
@@ -154,8 +180,31 @@ def test_a_real_portrait_made_worse_is_refused_for_that(vision, tmp_path, worsen
         enrol(vision, [path])
 
 
+needs_data = pytest.mark.skipif(
+    not DATA.is_dir(), reason="the research data is not in ../shared/data"
+)
+PORTRAITS = ("alex-lacamoire.png", "biden.jpg", "lin-manuel-miranda.png", "obama.jpg", "obama2.jpg")
+
+
 @pytest.mark.data
-@pytest.mark.skipif(not DATA.is_dir(), reason="the research data is not in ../shared/data")
+@needs_data
+@pytest.mark.parametrize("name", PORTRAITS)
+def test_a_portrait_from_the_world_is_taken(vision, name):
+    (embedding,) = enrol(vision, [DATA / "photos" / name])
+    assert embedding.shape == (vision.dimension,)
+
+
+@pytest.mark.data
+@needs_data
+def test_photos_of_one_person_are_alike_and_of_two_are_refused(vision):
+    one, again, other = (DATA / "photos" / n for n in ("obama.jpg", "obama2.jpg", "biden.jpg"))
+    assert len(enrol(vision, [one, again])) == 2
+    with pytest.raises(EnrolmentRefused, match=r"biden\.jpg: likeness"):
+        enrol(vision, [one, again, other])
+
+
+@pytest.mark.data
+@needs_data
 def test_a_photo_of_two_people_is_refused(vision):
     with pytest.raises(EnrolmentRefused, match="2 faces, exactly 1"):
         enrol(vision, [DATA / "photos" / "two_people.jpg"])

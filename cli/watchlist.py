@@ -53,7 +53,10 @@ def init(
     profile: Annotated[str, typer.Option(help="fixed or body-worn.")] = "fixed",
     max_entries: Annotated[int, typer.Option(help="Most people it may hold.", min=1)] = 100,
     fpir_target: Annotated[
-        float, typer.Option(help="Laxest false positive identification rate.")
+        float,
+        typer.Option(
+            help="Laxest false positive identification rate.", max=limits.FPIR_TARGET_LAXEST
+        ),
     ] = limits.FPIR_TARGET_DEFAULT,
     passphrase_file: PassphraseFile = None,
 ) -> None:

@@ -228,7 +228,12 @@ class Owner:
             now: seconds since 1970.
             embedder: id used where nobody is enrolled yet.
             dimension: the same.
+
+        Raises:
+            ConfigError: the authorisation is over; devices would refuse the list.
         """
+        if now >= self._owned.authorisation.not_after:
+            raise ConfigError(f"{self.folder}: the authorisation of this list is over")
         owned = msgspec.structs.replace(self._owned, version=self._owned.version + 1)
         self._save(owned)
         return Watchlist(

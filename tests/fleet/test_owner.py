@@ -73,6 +73,12 @@ def test_every_issue_has_a_higher_version_whatever_becomes_of_it(owner):
     assert Owner(owner.folder).issue(now=5, embedder="e", dimension=64).version == 3
 
 
+def test_a_list_whose_time_is_over_is_not_issued(owner):
+    with pytest.raises(ConfigError, match="is over"):
+        owner.issue(now=owner.owned.authorisation.not_after, embedder="e", dimension=64)
+    assert owner.owned.version == 0
+
+
 def test_a_version_that_could_not_be_published_is_not_used_again(owner):
     message = publish.seal(owner.issue(now=5, embedder="e", dimension=64), owner.key())
     with pytest.raises(BrokerUnavailable, match="is it running"):

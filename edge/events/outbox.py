@@ -22,6 +22,9 @@ from edge.protocol.event import Candidate, Gap
 
 log = logging.getLogger(__name__)
 
+_REFUSED = (sqlite3.Error, UnicodeDecodeError)
+"""What SQLite raises; the second when its message quotes a damaged file."""
+
 Make = Callable[[Candidate | Gap, int], bytes]
 """Turns what is to be said and its number into the bytes of a signed event."""
 
@@ -60,23 +63,20 @@ class Outbox:
         self._make = make
         self._now = now
         self._lock = threading.Lock()
+        aside = path.with_name(path.name + ".damaged")
         try:
-            self._database = _open(path)
-        except sqlite3.OperationalError as error:
+            self._database = _open_or_set_aside(path, aside)
+        except (OSError, sqlite3.Error) as error:
             raise StorageUnavailable(f"{path}: cannot be opened: {error}") from error
-        except sqlite3.DatabaseError as error:
-            aside = path.with_suffix(path.suffix + ".damaged")
-            log.warning("outbox %s is damaged (%s): set aside as %s", path, error, aside.name)
-            try:
-                path.replace(aside)
-                for suffix in ("-wal", "-shm"):
-                    path.with_name(path.name + suffix).unlink(missing_ok=True)
-                self._database = _open(path)
-            except (OSError, sqlite3.Error) as second:
-                raise StorageUnavailable(f"{path}: cannot be made anew: {second}") from second
-            with self._transaction():
-                # Numbers start beyond any that the lost file can have given.
-                self._store(Gap(lost=0, reason=f"outbox damaged: {error}"), int(now() * 1000))
+        try:
+            if aside.exists() and not self._run("SELECT 1 FROM sqlite_sequence"):
+                with self._transaction():
+                    # Numbers start beyond any that the lost file can have given.
+                    gap = Gap(lost=0, reason=f"outbox damaged: set aside as {aside.name}")
+                    self._store(gap, int(now() * 1000))
+        except StorageUnavailable:
+            self._database.close()
+            raise
 
     def put(self, data: Candidate | Gap) -> int:
         """Store an event durably and return its number.
@@ -171,12 +171,28 @@ class Outbox:
     def _run(self, statement: str, values: tuple[float | bytes, ...] = ()) -> list[Any]:
         try:
             return self._database.execute(statement, values).fetchall()
-        except sqlite3.Error as error:
+        except _REFUSED as error:
             raise StorageUnavailable(f"outbox: {error}") from error
 
 
+def _open_or_set_aside(path: Path, aside: Path) -> sqlite3.Connection:
+    try:
+        return _open(path)
+    except sqlite3.OperationalError:  # the disk, not the file
+        raise
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        log.warning("outbox %s is damaged (%s): set aside as %s", path, error, aside.name)
+        path.replace(aside)
+        for suffix in ("-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        return _open(path)
+
+
 def _open(path: Path) -> sqlite3.Connection:
-    if not path.exists() and path.parent.is_dir():
+    try:
+        if path.stat().st_size == 0:  # SQLite would take it for a new one and begin with 1 again
+            raise sqlite3.DatabaseError("the file is empty")
+    except FileNotFoundError:
         path.touch(mode=0o600)  # SQLite gives its other files the mode of this one
     database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
@@ -186,7 +202,7 @@ def _open(path: Path) -> sqlite3.Connection:
         database.execute(_SCHEMA)
         if database.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
             raise sqlite3.DatabaseError("quick_check failed")
-    except sqlite3.Error:
+    except _REFUSED:
         database.close()
         raise
     return database

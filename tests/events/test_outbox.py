@@ -1,10 +1,15 @@
 """Nothing is lost, nothing is lost in silence, and no number is given twice."""
 
+import resource
 import sqlite3
+import tempfile
 import threading
+from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edge import limits
 from edge.errors import StorageUnavailable
@@ -143,8 +148,37 @@ def test_a_full_disk_is_said_and_takes_nothing_that_was_there(open_outbox):
     assert len(outbox) == stored + 1
 
 
+def test_a_file_that_may_not_grow_takes_nothing_that_was_there(open_outbox):
+    outbox = open_outbox()
+    outbox.put(note(0))
+    fill = (outbox.put(Gap(lost=i, reason="x" * 500)) for i in range(1000))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(StorageUnavailable):
+            list(fill)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    stored = len(outbox)
+    assert stored > 1
+    assert outbox.put(note(7)) == stored + 1, "a number that was not stored was not given"
+    assert [w["sequence"] for w in waiting(outbox)] == list(range(1, stored + 2))[:100]
+
+
+def damaged(content, where, what):
+    return content[:where] + what + content[where + len(what) :]
+
+
 @pytest.mark.parametrize(
-    "damage", [b"", b"not a database, but long enough to be taken for one" * 99]
+    "damage",
+    [
+        lambda _: b"",
+        lambda _: b"not a database, but long enough to be taken for one" * 99,
+        lambda content: content[:5000],
+        lambda content: damaged(content, 0, bytes(512)),
+        lambda content: content.replace(b"AUTOINCREMENT", b"AUTO\xba\x9cREMENT"),
+    ],
+    ids=["empty", "other", "cut off", "zeros", "unreadable words"],
 )
 def test_a_damaged_file_is_set_aside_and_the_gap_is_told(
     open_outbox, tmp_path, damage, caplog, clock
@@ -153,16 +187,69 @@ def test_a_damaged_file_is_set_aside_and_the_gap_is_told(
     outbox.put(note(0))
     outbox.close()
     path = tmp_path / "outbox.db"
-    content = path.read_bytes()
-    path.write_bytes(damage + content[len(damage) :] if damage else content[:-5000])
+    content = damage(path.read_bytes())
+    path.write_bytes(content)
     again = open_outbox()
-    if damage:
-        assert "set aside" in caplog.text
-        assert (tmp_path / "outbox.db.damaged").exists()
-        (gap,) = waiting(again)
-        assert "damaged" in gap["data"]["reason"]
-        assert gap["sequence"] > clock.now, "beyond any number that the lost file can have given"
-    assert again.put(note(1)) > 1
+    assert "set aside" in caplog.text
+    assert (tmp_path / "outbox.db.damaged").read_bytes() == content
+    (gap,) = waiting(again)
+    assert "damaged" in gap["data"]["reason"]
+    assert gap["sequence"] > clock.now, "beyond any number that the lost file can have given"
+    assert again.put(note(1)) == gap["sequence"] + 1
+    again.close()
+    assert len(open_outbox()) == 2, "the gap is told once"
+
+
+def test_the_gap_of_a_damaged_file_is_told_even_if_the_disk_was_full_then(tmp_path, clock):
+    path = tmp_path / "outbox.db"
+    path.write_bytes(b"no database at all")
+
+    def full(_data, _sequence):
+        raise StorageUnavailable("full")
+
+    with pytest.raises(StorageUnavailable, match="full"):
+        Outbox(path, full, now=clock)
+    outbox = Outbox(path, make, now=clock)
+    (gap,) = waiting(outbox)
+    assert gap["sequence"] > clock.now
+    outbox.close()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_whatever_happens_to_the_file_events_go_on_and_errors_are_of_one_kind(data):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "outbox.db"
+        outbox = Outbox(path, make, now=Clock())
+        for i in range(20):
+            outbox.put(Gap(lost=i, reason="x" * 400))
+        outbox.close()
+        content = path.read_bytes()
+        where = data.draw(st.integers(0, len(content) - 1))
+        what = data.draw(st.sampled_from([b"\0", b"\xff"])) * data.draw(
+            st.sampled_from([1, 16, 512, 4096])
+        )
+        path.write_bytes(
+            data.draw(st.sampled_from([content[:where], damaged(content, where, what)]))
+        )
+        try:
+            outbox = Outbox(path, make, now=Clock())
+        except StorageUnavailable:
+            return
+        try:
+            assert outbox.put(note(1)) > 20, "a number given twice"
+            for stored in outbox.pending(100):
+                outbox.delete(stored.sequence)
+        except StorageUnavailable:
+            pass
+        finally:
+            outbox.close()
+
+
+@pytest.mark.parametrize("path", ["/proc/outbox.db", "/dev/null/outbox.db", "/" + "x" * 300])
+def test_a_place_that_cannot_be_written_is_said(path, clock):
+    with pytest.raises(StorageUnavailable, match="cannot be opened"):
+        Outbox(Path(path), make, now=clock)
 
 
 def test_a_folder_that_is_not_there_is_said(tmp_path, clock):

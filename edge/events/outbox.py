@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 _REFUSED = (sqlite3.Error, UnicodeDecodeError)
 """What SQLite raises; the second when its message quotes a damaged file."""
 
+_SMALLEST = 512
+"""Bytes of SQLite's smallest page: no database is shorter."""
+
 Make = Callable[[Candidate | Gap, int], bytes]
 """Turns what is to be said and its number into the bytes of a signed event."""
 
@@ -190,8 +193,8 @@ def _open_or_set_aside(path: Path, aside: Path) -> sqlite3.Connection:
 
 def _open(path: Path) -> sqlite3.Connection:
     try:
-        if path.stat().st_size == 0:  # SQLite would take it for a new one and begin with 1 again
-            raise sqlite3.DatabaseError("the file is empty")
+        if path.stat().st_size < _SMALLEST:  # SQLite may take it for new: numbers would begin anew
+            raise sqlite3.DatabaseError("the file is cut off")
     except FileNotFoundError:
         path.touch(mode=0o600)  # SQLite gives its other files the mode of this one
     database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)

@@ -174,11 +174,12 @@ def damaged(content, where, what):
     [
         lambda _: b"",
         lambda _: b"not a database, but long enough to be taken for one" * 99,
+        lambda content: content[:1],
         lambda content: content[:5000],
         lambda content: damaged(content, 0, bytes(512)),
         lambda content: content.replace(b"AUTOINCREMENT", b"AUTO\xba\x9cREMENT"),
     ],
-    ids=["empty", "other", "cut off", "zeros", "unreadable words"],
+    ids=["empty", "other", "one byte", "cut off", "zeros", "unreadable words"],
 )
 def test_a_damaged_file_is_set_aside_and_the_gap_is_told(
     open_outbox, tmp_path, damage, caplog, clock

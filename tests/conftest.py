@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from demo.broker import free_port
+from demo.broker import free_port, running_broker
 
 MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
 
@@ -45,6 +45,11 @@ class Mosquitto:
                 return
         raise TimeoutError("mosquitto did not start")
 
+    def hang(self) -> None:
+        """Leave its connections open and answer nothing, until it is killed."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
     def kill(self) -> None:
         """Stop it as a power cut would."""
         if self._process is not None:
@@ -53,13 +58,33 @@ class Mosquitto:
             self._process = None
 
 
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "mosquitto_folder" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.mosquitto)
+
+
 @pytest.fixture
-def mosquitto(tmp_path):
+def mosquitto_folder(tmp_path):
+    """Where a mosquitto may keep its files; whoever asks for it needs the program."""
     if MOSQUITTO is None:
         pytest.skip("mosquitto is not installed: apt-get install mosquitto")
     folder = tmp_path / "mosquitto"
     folder.mkdir()
-    broker = Mosquitto(folder)
+    return folder
+
+
+@pytest.fixture
+def mosquitto(mosquitto_folder):
+    """A mosquitto that keeps nothing on disk."""
+    broker = Mosquitto(mosquitto_folder)
     broker.start()
     yield broker
     broker.kill()
+
+
+@pytest.fixture
+def embedded_broker():
+    """The port of the broker of the demonstration."""
+    with running_broker() as port:
+        yield port

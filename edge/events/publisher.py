@@ -58,6 +58,9 @@ class Publisher:
     def _work(self) -> None:
         while not self._closing.is_set():
             self._wake.clear()
+            # Nothing is awaited here. Numbers come round again: an old one must not pass for ours.
+            while not self._acknowledged.empty():
+                self._acknowledged.get_nowait()
             try:
                 stored = self._outbox.pending(1)
                 if stored and self._send(stored[0]):

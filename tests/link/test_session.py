@@ -3,7 +3,6 @@
 import json
 import os
 import queue
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,8 +16,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion
 
-from demo.broker import running_broker
+from edge import limits
 from edge.config import BrokerConfig
 from edge.errors import BrokerUnavailable, ConfigError
 from edge.events.outbox import Outbox
@@ -30,7 +31,7 @@ from edge.protocol import event, topics
 from edge.protocol.status import OFFLINE, Status
 from fleet import publish
 from fleet.events import listen, receive
-from tests.conftest import MOSQUITTO, Mosquitto
+from tests.conftest import Mosquitto
 
 KEY = Ed25519PrivateKey.generate()
 TOPIC = topics.event("lethe", "camera-1")
@@ -87,6 +88,47 @@ def take(received, count):
     return [received.get(timeout=10).event.data.lost for _ in range(count)]
 
 
+@pytest.fixture
+def lasting(mosquitto_folder):
+    """A mosquitto that remembers on disk who has subscribed, and a reader it remembers.
+
+    What the reader receives is then all that the broker took, from its first moment on.
+    """
+    broker = Mosquitto(
+        mosquitto_folder, "allow_anonymous true", "persistence true",
+        f"persistence_location {mosquitto_folder}/",
+        "autosave_on_changes true", "autosave_interval 1",
+    )  # fmt: skip
+    broker.start()
+    broker.received = queue.SimpleQueue()
+    client = Client(CallbackAPIVersion.VERSION2, client_id="lasting-reader", clean_session=False)
+    client.on_message = lambda _c, _d, message: broker.received.put(event.parse(message.payload))
+    client.on_connect = lambda *_: client.subscribe(TOPIC, qos=1)
+    client.reconnect_delay_set(1, 1)
+    client.connect("127.0.0.1", broker.port)
+    client.loop_start()
+    saved = mosquitto_folder / "mosquitto.db"
+    until(lambda: saved.exists() and b"lasting-reader" in saved.read_bytes())
+    yield broker
+    client.disconnect()
+    client.loop_stop()
+    broker.kill()
+
+
+def ids_and_numbers(received, last):
+    """What came until `last`, each id once: a second delivery has the same."""
+    found = {}
+    while last not in found.values():
+        each = received.get(timeout=20)
+        event.verify(each, trusted=[KEY.public_key()], now=time.time())
+        found[each.envelope.id] = each.data.lost
+    return found
+
+
+def numbers(received, last):
+    return list(ids_and_numbers(received, last).values())
+
+
 def test_events_arrive_in_order_and_leave_the_disk(tmp_path, mosquitto):
     link, received = reader(mosquitto.port)
     device = Device(tmp_path, mosquitto.port)
@@ -98,78 +140,174 @@ def test_events_arrive_in_order_and_leave_the_disk(tmp_path, mosquitto):
     assert received.empty()
 
 
-def test_a_broker_that_is_down_at_the_start_gets_them_later(tmp_path, mosquitto, caplog):
-    mosquitto.kill()
-    device = Device(tmp_path, mosquitto.port)
+def test_a_broker_that_is_down_at_the_start_gets_them_later(tmp_path, lasting, caplog):
+    lasting.kill()
+    device = Device(tmp_path, lasting.port)
     device.put(1, 2)
     until(lambda: "cannot be reached" in caplog.text)
     assert len(device.outbox) == 2
-    mosquitto.start()
-    link, received = reader(mosquitto.port)
+    lasting.start()
     device.put(3)
-    until(lambda: not len(device.outbox))
-    # The first two may have gone before anybody listened; the third has not.
-    assert take(received, 1)[0] in (1, 3)
+    assert numbers(lasting.received, 3) == [1, 2, 3]
+    assert device.publisher.flush(10)
     device.close()
-    link.close()
 
 
-def test_a_broker_killed_in_the_middle_gets_the_rest_in_order(tmp_path, mosquitto):
-    device = Device(tmp_path, mosquitto.port)
+def test_a_broker_killed_in_the_middle_gets_the_rest_in_order(tmp_path, lasting):
+    device = Device(tmp_path, lasting.port)
     device.put(1)
-    until(lambda: not len(device.outbox))
-    mosquitto.kill()
-    until(lambda: not device.link.connected)
+    assert numbers(lasting.received, 1) == [1]
+    lasting.kill()
     device.put(2, 3, 4)
     assert len(device.outbox) == 3
-    mosquitto.start()
-    link, received = reader(mosquitto.port)
-    found = []
-    until(lambda: not len(device.outbox), 20)
-    while not received.empty():
-        found += take(received, 1)
-    assert found == sorted(set(found)), "in order, each once"
-    assert set(found) <= {2, 3, 4}
+    lasting.start()
+    assert numbers(lasting.received, 4) == [2, 3, 4]
+    assert device.publisher.flush(10)
     device.close()
-    link.close()
 
 
-def test_a_new_process_delivers_what_the_last_one_could_not(tmp_path, mosquitto):
+def test_an_event_that_was_sent_but_not_acknowledged_is_kept_and_sent_again(tmp_path, lasting):
+    device = Device(tmp_path, lasting.port)
+    until(lambda: device.link.connected)
+    lasting.hang()
+    device.put(1, 2)
+    until(lambda: device.link.sent_bytes > 0)
+    assert len(device.outbox) == 2
+    lasting.kill()
+    lasting.start()
+    assert numbers(lasting.received, 2) == [1, 2]
+    assert device.publisher.flush(10)
+    device.close()
+
+
+def test_a_broker_that_answers_nothing_is_sent_the_event_again_under_the_same_id(
+    tmp_path, lasting, monkeypatch
+):
+    monkeypatch.setattr(limits, "PUBLISH_ACK_S", 0.2)
+    monkeypatch.setattr(limits, "PUBLISH_RETRY_S", 0.1)
+    device = Device(tmp_path, lasting.port)
+    until(lambda: device.link.connected)
+    lasting.hang()
+    device.put(1)
+    until(lambda: device.link.sent_bytes > 0)
+    once = device.link.sent_bytes
+    until(lambda: device.link.sent_bytes == 2 * once)
+    lasting.kill()
+    lasting.start()
+    device.put(2)
+    assert numbers(lasting.received, 2) == [1, 2]
+    device.close()
+
+
+def test_an_old_acknowledgement_with_the_same_number_is_not_taken_for_the_event(
+    tmp_path, mosquitto
+):
+    device = Device(tmp_path, mosquitto.port)
+    acknowledged = queue.SimpleQueue()
+    device.link.on_acknowledged(acknowledged.put)
+    until(lambda: device.link.connected)
+    number = device.link.publish("status", b"1")
+    assert acknowledged.get(timeout=10) == number
+    mosquitto.hang()
+    device.link._client._last_mid = number - 1  # as 65,535 publications later
+    device.put(1)
+    until(lambda: device.link.sent_bytes > len(TOPIC) + len("status1"))
+    device.publisher.close()
+    assert len(device.outbox) == 1
     mosquitto.kill()
-    first = Device(tmp_path, mosquitto.port)
+    device.link.close()
+    device.outbox.close()
+
+
+def test_a_new_process_delivers_what_the_last_one_could_not(tmp_path, lasting):
+    lasting.kill()
+    first = Device(tmp_path, lasting.port)
     first.put(1, 2)
     ids = [event.parse(s.message).envelope.id for s in first.outbox.pending(9)]
     first.close()
-    mosquitto.start()
-    link, received = reader(mosquitto.port)
-    second = Device(tmp_path, mosquitto.port)
-    found = [received.get(timeout=10) for _ in range(2)]
-    assert [r.event.envelope.id for r in found] == ids
-    assert all(r.trusted for r in found)
+    lasting.start()
+    second = Device(tmp_path, lasting.port)
+    assert list(ids_and_numbers(lasting.received, 2)) == ids
     second.close()
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from edge.config import BrokerConfig
+from edge.events.outbox import Outbox
+from edge.events.publisher import Publisher
+from edge.link.session import Link
+from edge.protocol import event
+from tests.link.test_session import TOPIC, sign
+outbox = Outbox(Path(sys.argv[1]) / "outbox.db", sign, now=time.time)
+link = Link(BrokerConfig(port=int(sys.argv[2])), "camera-1")
+Publisher(outbox, link, TOPIC).start()
+link.start()
+while not link.connected:
+    time.sleep(0.01)
+print("connected", flush=True)
+sys.stdin.readline()
+for number in (1, 2):
+    outbox.put(event.Gap(lost=number, reason="test"))
+while not link.sent_bytes:
+    time.sleep(0.01)
+print(*(event.parse(stored.message).envelope.id for stored in outbox.pending(9)), flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_process_killed_before_the_acknowledgement_leaves_its_events_to_the_next(
+    tmp_path, lasting
+):
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(tmp_path), str(lasting.port)],
+        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
+    ) as process:  # fmt: skip
+        assert process.stdout.readline() == "connected\n"
+        lasting.hang()
+        process.stdin.write("go on\n")
+        ids = process.stdout.readline().split()
+        process.kill()
+    assert len(ids) == 2
+    lasting.kill()
+    lasting.start()
+    device = Device(tmp_path, lasting.port)
+    assert [event.parse(s.message).envelope.id for s in device.outbox.pending(9)] == ids
+    assert device.publisher.flush(20)
+    device.close()
+    assert [lasting.received.get(timeout=10).envelope.id for _ in ids] == ids
+
+
+def test_a_damaged_outbox_is_told_to_the_reader(tmp_path, lasting):
+    (tmp_path / "outbox.db").write_bytes(b"no database at all")
+    device = Device(tmp_path, lasting.port)
+    device.put(7)
+    gap, seven = ids_and_numbers(lasting.received, 7).items()
+    assert (gap[1], seven[1]) == (0, 7)
+    assert gap[0] < seven[0]
+    device.close()
+
+
+def test_the_embedded_broker_takes_events_too(tmp_path, embedded_broker):
+    link, received = reader(embedded_broker)
+    device = Device(tmp_path, embedded_broker)
+    device.put(1, 2)
+    assert take(received, 2) == [1, 2]
+    device.close()
     link.close()
 
 
-def test_the_embedded_broker_takes_events_too(tmp_path):
-    with running_broker() as port:
-        link, received = reader(port)
-        device = Device(tmp_path, port)
-        device.put(1, 2)
-        assert take(received, 2) == [1, 2]
-        device.close()
-        link.close()
-
-
-def test_the_embedded_broker_keeps_a_list_of_the_largest_size_that_is_likely():
+def test_the_embedded_broker_keeps_a_list_of_the_largest_size_that_is_likely(embedded_broker):
     message = bytes(range(256)) * (12 * 1024 * 4)
     got = queue.SimpleQueue()
-    with running_broker() as port:
-        topic = publish.publish(message, "gate", BrokerConfig(port=port))
-        link = Link(BrokerConfig(port=port), "x")
-        link.subscribe(topic, lambda _t, p: got.put(p), len(message))
-        link.start()
-        assert got.get(timeout=30) == message
-        link.close()
+    broker = BrokerConfig(port=embedded_broker)
+    topic = publish.publish(message, "gate", broker)
+    link = Link(broker, "x")
+    link.subscribe(topic, lambda _t, p: got.put(p), len(message))
+    link.start()
+    assert got.get(timeout=30) == message
+    link.close()
 
 
 def certify(folder, name):
@@ -197,16 +335,14 @@ def certify(folder, name):
 
 
 @pytest.fixture
-def guarded(tmp_path):
+def guarded(tmp_path, mosquitto_folder):
     """A mosquitto that asks for TLS, a certificate, a name and a password: how to reach it."""
-    if MOSQUITTO is None or shutil.which("mosquitto_passwd") is None:
-        pytest.skip("mosquitto is not installed: apt-get install mosquitto")
     pem, key_file = certify(tmp_path, "broker")
     passwords = tmp_path / "passwords"
     write_atomically(tmp_path / "password", b"open sesame\n")
     subprocess.run(["mosquitto_passwd", "-c", "-b", passwords, "camera", "open sesame"], check=True)
     broker = Mosquitto(
-        tmp_path, f"cafile {pem}", f"certfile {pem}", f"keyfile {key_file}",
+        mosquitto_folder, f"cafile {pem}", f"certfile {pem}", f"keyfile {key_file}",
         "require_certificate true", f"password_file {passwords}",
     )  # fmt: skip
     broker.start()

@@ -38,6 +38,12 @@ TOPIC = topics.event("lethe", "camera-1")
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch):
+    monkeypatch.setattr(limits, "MQTT_RETRY_FIRST_S", 0.1)
+    monkeypatch.setattr(limits, "MQTT_RETRY_MAX_S", 0.2)
+
+
 def sign(data, sequence):
     return event.encode(
         event.make(data, device="camera-1", sequence=sequence, now=time.time(), key=KEY)
@@ -104,7 +110,7 @@ def lasting(mosquitto_folder):
     client = Client(CallbackAPIVersion.VERSION2, client_id="lasting-reader", clean_session=False)
     client.on_message = lambda _c, _d, message: broker.received.put(event.parse(message.payload))
     client.on_connect = lambda *_: client.subscribe(TOPIC, qos=1)
-    client.reconnect_delay_set(1, 1)
+    client.reconnect_delay_set(0.1, 0.1)
     client.connect("127.0.0.1", broker.port)
     client.loop_start()
     saved = mosquitto_folder / "mosquitto.db"

@@ -1,13 +1,17 @@
 """Keys in files: made once, private, and refused when they are not."""
 
+import tempfile
+from pathlib import Path
+
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import given
+from hypothesis import strategies as st
 
-from edge import files
 from edge.errors import ConfigError, StorageUnavailable
-from edge.files import private_folder, read_small, write_atomically
+from edge.files import write_atomically
 from edge.identity import device_key, load_public_key, write_public_key
 from edge.protocol.signing import key_id
 
@@ -59,30 +63,28 @@ def test_an_oversize_or_missing_file_is_refused(tmp_path):
         load_public_key(tmp_path / "x.pub")
     with pytest.raises(ConfigError, match="cannot be read"):
         load_public_key(tmp_path / "nowhere.pub")
-    with pytest.raises(OSError, match="larger than 10"):
-        read_small(tmp_path / "x.pub", 10)
 
 
-def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "file"
-    write_atomically(path, b"old")
-
-    def full(_handle):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(files.os, "fsync", full)
-    with pytest.raises(StorageUnavailable, match="No space left"):
-        write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+def test_a_folder_that_cannot_be_written_is_said():
+    with pytest.raises(StorageUnavailable, match="cannot be written"):
+        device_key(Path("/proc"))
 
 
-def test_a_private_folder_is_one(tmp_path):
-    folder = private_folder(tmp_path / "a" / "b")
-    assert folder.stat().st_mode & 0o777 == 0o700
-    (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(StorageUnavailable, match="cannot be made"):
-        private_folder(tmp_path / "file" / "b")
+def test_a_key_file_that_is_none_is_said(tmp_path):
+    (tmp_path / "device.key").mkdir(mode=0o700)
+    with pytest.raises(StorageUnavailable, match="cannot be read"):
+        device_key(tmp_path)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_refused_as_a_key(content):
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("device.key", "x.pub"):
+            write_atomically(Path(folder) / name, content)
+        with pytest.raises(ConfigError):
+            device_key(Path(folder))
+        with pytest.raises(ConfigError):
+            load_public_key(Path(folder) / "x.pub")
 
 
 def test_a_public_key_is_written_only_when_it_changed(tmp_path):

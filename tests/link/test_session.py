@@ -513,6 +513,12 @@ def test_a_published_list_is_retained(mosquitto):
         ({"ca_file": "missing"}, "TLS"),
         ({"ca_file": "closed"}, "TLS"),
         ({"ca_file": "closed", "key_file": "open"}, "readable by others"),
+        ({"ca_file": "good.pem", "cert_file": "missing", "key_file": "good.key"}, "TLS"),
+        ({"ca_file": "good.pem", "cert_file": "good.pem", "key_file": "missing"}, "cannot be read"),
+        ({"ca_file": "good.pem", "cert_file": "good.pem", "key_file": "other.key"}, "TLS"),
+        ({"ca_file": "good.pem", "cert_file": "good.pem", "key_file": "closed"}, "TLS"),
+        ({"username": "u", "password_file": "binary"}, "cannot be read"),
+        ({"username": "u", "password_file": "huge"}, "cannot be read"),
     ],
 )
 def test_credentials_that_cannot_be_used_are_named(tmp_path, changes, says):
@@ -520,6 +526,10 @@ def test_credentials_that_cannot_be_used_are_named(tmp_path, changes, says):
     (tmp_path / "open").chmod(0o644)
     (tmp_path / "closed").write_text("no certificate")
     (tmp_path / "closed").chmod(0o600)
+    write_atomically(tmp_path / "binary", b"\xff\xfe")
+    write_atomically(tmp_path / "huge", b"x" * (limits.MAX_KEY_FILE_BYTES + 1))
+    certify(tmp_path, "good")
+    certify(tmp_path, "other")
     files = {k: v if k == "username" else str(tmp_path / v) for k, v in changes.items()}
     with pytest.raises(ConfigError, match=says) as refusal:
         Link(BrokerConfig(**files), "x")

@@ -101,21 +101,26 @@ class LiveCamera:
     def _read(self) -> None:
         pause = limits.CAMERA_RETRY_FIRST_S
         while not self._closed.is_set():
+            before = self._captured
             try:
-                grabber = self._connect()
+                self._read_until_lost()
             except CameraUnavailable as error:
-                self._lost(error)
-            else:
-                try:
-                    while not self._closed.is_set():
-                        self._keep(grabber.grab())
-                        pause = limits.CAMERA_RETRY_FIRST_S
-                except CameraUnavailable as error:
-                    self._lost(error)
-                finally:
-                    grabber.release()
+                self._lost(str(error))
+            except Exception as error:  # what a driver raises must not end the camera for good
+                log.debug("camera %s", self.name, exc_info=True)
+                self._lost(f"failed unexpectedly: {type(error).__name__}: {error}")
+            if self._captured > before:
+                pause = limits.CAMERA_RETRY_FIRST_S
             self._closed.wait(pause)
             pause = min(2 * pause, limits.CAMERA_RETRY_MAX_S)
+
+    def _read_until_lost(self) -> None:
+        grabber = self._connect()
+        try:
+            while not self._closed.is_set():
+                self._keep(grabber.grab())
+        finally:
+            grabber.release()
 
     def _keep(self, image: NDArray[np.uint8]) -> None:
         if self._state != "ok":
@@ -126,7 +131,7 @@ class LiveCamera:
             self._new.notify()
         self._captured += 1
 
-    def _lost(self, error: CameraUnavailable) -> None:
-        if self._state != str(error):
-            log.warning("camera %s: %s; trying again", self.name, error)
-        self._state = str(error)
+    def _lost(self, reason: str) -> None:
+        if self._state != reason:
+            log.warning("camera %s: %s; trying again", self.name, reason)
+        self._state = reason

@@ -6,12 +6,14 @@ blue, green, red, which is what the rest of the device expects.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge import limits
 from edge.camera.latest import LiveCamera
 from edge.config import CameraConfig
 from edge.errors import CameraUnavailable, ConfigError
@@ -23,18 +25,17 @@ class PicameraGrabber:
     def __init__(self, number: int, config: CameraConfig) -> None:
         try:
             module = importlib.import_module("picamera2")
-        except ImportError as error:
+        except (ImportError, ValueError) as error:  # ValueError: built for another numpy
             raise CameraUnavailable(
                 f"picamera2 cannot be imported ({error}): apt-get install python3-picamera2, then "
                 "remove .venv and run ./lethe again"
             ) from error
-        self._size = (config.width, config.height)
         self._camera: Any = None
         try:
             self._camera = module.Picamera2(number)
             self._camera.configure(
                 self._camera.create_video_configuration(
-                    main={"size": self._size, "format": "RGB888"},
+                    main={"size": (config.width, config.height), "format": "RGB888"},
                     controls={"FrameRate": float(config.fps)},
                 )
             )
@@ -46,7 +47,11 @@ class PicameraGrabber:
     def grab(self) -> NDArray[np.uint8]:
         """Wait for the next picture; see `Grabber.grab`."""
         try:
-            image = self._camera.capture_array("main")
+            image = self._camera.capture_array("main", wait=limits.CAMERA_STALL_S)
+        except TimeoutError as error:
+            raise CameraUnavailable(
+                f"the camera delivered nothing for {limits.CAMERA_STALL_S:g} s; is its cable firm?"
+            ) from error
         except (RuntimeError, OSError) as error:
             raise CameraUnavailable(f"the camera failed: {error}") from error
         if image is None or image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
@@ -56,8 +61,9 @@ class PicameraGrabber:
     def release(self) -> None:
         """Stop and close the camera."""
         if self._camera is not None:
-            self._camera.stop()
-            self._camera.close()
+            # Of a camera that is gone, stopping may fail; closing stops it, too.
+            with contextlib.suppress(RuntimeError, OSError):
+                self._camera.close()
             self._camera = None
 
 

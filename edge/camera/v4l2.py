@@ -26,7 +26,10 @@ class CaptureGrabber:
 
     def grab(self) -> NDArray[np.uint8]:
         """Wait for the next picture; see `Grabber.grab`."""
-        taken, image = self._capture.read()
+        try:
+            taken, image = self._capture.read()
+        except cv2.error as error:
+            raise CameraUnavailable(f"{self._where} failed: {error.err or error}") from error
         if not taken or image is None:
             raise CameraUnavailable(f"{self._where} delivers no more frames")
         return np.asarray(image, np.uint8)

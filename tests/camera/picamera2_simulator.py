@@ -1,8 +1,8 @@
-"""The part of Picamera2 that Lethe uses, as its manual describes it.
+"""The part of Picamera2 that Lethe uses, as its manual and source describe it.
 
 Raspberry Pi Ltd, The Picamera2 Library: chapters 4 (configuration), 6 (capture). "RGB888" is, in
-memory, blue, green, red. Creating a camera that is not there raises IndexError; a camera in use
-raises RuntimeError.
+memory, blue, green, red. A camera that is not there raises IndexError; one that is in use, or gone
+when it is to be closed, RuntimeError; a capture that takes longer than `wait`, TimeoutError.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 attached: list[int] = [0]
 pictures: list[object] = []
 log: list[str] = []
+closing_fails = False
 
 
 class Picamera2:
@@ -22,12 +23,14 @@ class Picamera2:
         self._started = False
         log.append(f"open {camera_num}")
 
-    def create_video_configuration(self, main=None, controls=None, **others):
-        assert set(main) <= {"size", "format"}
-        return {"main": main, "controls": controls or {}} | others
+    def create_video_configuration(self, main=None, controls=None):
+        assert set(main) == {"size", "format"}
+        return {"main": main, "controls": controls}
 
     def configure(self, configuration) -> None:
         assert not self._started
+        if configuration["main"]["format"] not in {"RGB888", "BGR888", "XBGR8888", "YUV420"}:
+            raise RuntimeError("Bad format")
         log.append(f"{configuration['main']} {configuration['controls']}")
         self._configuration = configuration
 
@@ -35,20 +38,22 @@ class Picamera2:
         assert self._configuration is not None
         self._started = True
 
-    def capture_array(self, name: str = "main"):
+    def capture_array(self, name: str = "main", wait: float | None = None):
         assert self._started
         item = pictures.pop(0) if pictures else None
+        if isinstance(item, str):  # "silence"
+            assert wait is not None, "waits for ever"
+            raise TimeoutError
         if isinstance(item, Exception):
             raise item
         if item is not None:
             return item
         width, height = self._configuration[name]["size"]
-        image = np.zeros((height, width, 3), np.uint8)
-        image[..., 2] = 255  # a red scene: the last of blue, green, red
-        return image
-
-    def stop(self) -> None:
-        self._started = False
+        red = (0, 0, 255) if self._configuration[name]["format"] == "RGB888" else (255, 0, 0)
+        return np.full((height, width, 3), red, np.uint8)
 
     def close(self) -> None:
+        self._started = False
         log.append("close")
+        if closing_fails:
+            raise RuntimeError("Unable to stop preview.")

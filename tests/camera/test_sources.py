@@ -126,12 +126,36 @@ def test_a_raspberry_pi_camera_gives_blue_green_red(picamera2):
     assert picamera2.log[-1] == "close"
 
 
-def test_a_raspberry_pi_camera_that_fails_is_opened_again(picamera2):
-    picamera2.pictures += [RuntimeError("frontend timeout"), np.zeros((4, 4), np.uint8), None]
+@pytest.mark.parametrize(
+    "mishap",
+    [
+        RuntimeError("frontend timeout"),
+        OSError("no such device"),
+        "silence",
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4, 4, 3), np.uint16),
+    ],
+    ids=["fails", "gone", "silent", "grey", "four channels", "16 bits"],
+)
+def test_a_raspberry_pi_camera_that_fails_is_opened_again(picamera2, monkeypatch, caplog, mishap):
+    monkeypatch.setattr(picamera2, "closing_fails", True)
+    picamera2.pictures.append(mishap)
     camera = open_camera(CameraConfig(source="picamera2:0"))
     next(camera.frames())
     camera.close()
-    assert picamera2.log.count("open 0") == 3
+    assert picamera2.log.count("open 0") == picamera2.log.count("close") == 2
+    assert "trying again" in caplog.text
+
+
+def test_a_raspberry_pi_camera_that_is_unplugged_may_come_back(picamera2, monkeypatch):
+    monkeypatch.setattr(picamera2, "attached", [])
+    camera = open_camera(CameraConfig(source="picamera2"))
+    until(lambda: "camera 0 cannot be opened" in camera.state)
+    picamera2.attached.append(0)
+    next(camera.frames())
+    assert camera.state == "ok"
+    camera.close()
 
 
 def test_a_second_camera_that_is_not_attached_is_said(picamera2):
@@ -146,4 +170,12 @@ def test_without_picamera2_the_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "picamera2", None)
     camera = open_camera(CameraConfig(source="picamera2"))
     until(lambda: "apt-get install python3-picamera2" in camera.state)
+    camera.close()
+
+
+def test_a_picamera2_built_for_another_numpy_is_said(monkeypatch, tmp_path):
+    (tmp_path / "picamera2.py").write_text("raise ValueError('numpy.dtype size changed')")
+    monkeypatch.syspath_prepend(tmp_path)
+    camera = open_camera(CameraConfig(source="picamera2"))
+    until(lambda: "numpy.dtype size changed" in camera.state)
     camera.close()

@@ -1,4 +1,9 @@
-"""Network cameras that speak RTSP, through OpenCV (FFmpeg), over TCP."""
+"""Network cameras that speak RTSP, through OpenCV (FFmpeg).
+
+OpenCV asks FFmpeg for TCP first (`rtsp_flags=prefer_tcp`), UDP only where the camera refuses it,
+unless OPENCV_FFMPEG_CAPTURE_OPTIONS says otherwise. Its own limits for opening and reading are
+30 s, so ours are given. Both facts are OpenCV's source, cap_ffmpeg_impl.hpp.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +22,11 @@ def open_rtsp(config: CameraConfig) -> LiveCamera:
     """Return the camera at an rtsp:// or rtsps:// address.
 
     Raises:
-        ConfigError: no host in the address.
+        ConfigError: no host in the address, or it cannot be told what in it is the password.
     """
     name = without_credentials(config.source)
 
     def connect() -> CaptureGrabber:
-        # OpenCV asks for RTSP over TCP by default (OPENCV_FFMPEG_CAPTURE_OPTIONS unset).
         capture = cv2.VideoCapture(
             config.source,
             cv2.CAP_FFMPEG,
@@ -40,13 +44,17 @@ def without_credentials(address: str) -> str:
     """Return an address without user name, password and query, which may hold a token.
 
     Raises:
-        ConfigError: it is no address, or has no host.
+        ConfigError: it is no address, has no host, or a character of the password would be taken
+            for the end of the host. The message quotes nothing of the address.
     """
     try:
         parts = urlsplit(address)
-        host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise ConfigError(f"camera.source: not an RTSP address: {error}") from error
-    if not host:
-        raise ConfigError("camera.source: the RTSP address has no host: rtsp://host[:port]/path")
-    return f"{parts.scheme}://{host}{f':{port}' if port else ''}{parts.path}"
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or "@" in parts.path + parts.query + parts.fragment:
+        raise ConfigError(
+            "camera.source: not an RTSP address: write rtsp://[user:password@]host[:port]/path, "
+            "and / ? # [ ] @ in user and password (@ in the path, too) as %2F %3F %23 %5B %5D %40"
+        )
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

@@ -1,11 +1,15 @@
 """Which source an address means; V4L2, RTSP with a real client, Picamera2 with a simulator."""
 
+import contextlib
 import sys
 import time
+from urllib.parse import quote
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from demo.broker import free_port
 from edge import limits
@@ -100,10 +104,41 @@ def test_a_wrong_password_shows_in_the_state_without_it(stream):
     server.kill()
 
 
-@pytest.mark.parametrize("address", ["rtsp://", "rtsp:///path", "rtsp://host:port/"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "rtsp://",
+        "rtsp:///path",
+        "rtsp://host:port/",
+        "rtsp://host:99999/",
+        "rtsp://[::1/",
+        "rtsp://@",
+    ],
+)
 def test_an_rtsp_address_without_a_host_is_refused(address):
     with pytest.raises(ConfigError, match=r"camera\.source"):
         rtsp.without_credentials(address)
+
+
+@pytest.mark.parametrize("host", ["camera", "camera:554", "10.0.0.7:8554", "[fe80::1]:554"])
+@given(user=st.text("ab1:/?#@[]%\\ ", max_size=6), secret=st.text("cd2:/?#@[]%\\ ", max_size=6))
+def test_an_address_shows_host_and_path_or_is_refused_and_never_the_password(host, user, secret):
+    address = f"rtsp://{user}:{secret}@{host}/scene?token=d2"
+    if set("/?#@[]\\").isdisjoint(user + secret):
+        assert rtsp.without_credentials(address) == f"rtsp://{host}/scene"
+    else:
+        with contextlib.suppress(ConfigError):
+            assert rtsp.without_credentials(address) == f"rtsp://{host}/scene"
+    quoted = f"rtsp://{quote(user, safe='')}:{quote(secret, safe='')}@{host}/scene"
+    assert rtsp.without_credentials(quoted) == f"rtsp://{host}/scene"
+
+
+@pytest.mark.parametrize("password", ["12/secret", "secret/", "12?secret", "[secret", "@h/secret"])
+def test_a_password_that_is_not_quoted_is_refused_without_being_told(password):
+    with pytest.raises(ConfigError, match="%2F") as refused:
+        open_camera(CameraConfig(source=f"rtsp://user:{password}@camera/scene"))
+    assert "secret" not in str(refused.value)
+    assert refused.value.__context__ is None
 
 
 @pytest.fixture

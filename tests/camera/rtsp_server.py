@@ -33,15 +33,19 @@ class RtspServer:
             rate: RTP packets a second.
         """
         self._stream = stream.read_bytes()
-        self._port = port
+        self.port = port
         self._credentials = credentials
         self._pause = 1.0 / rate
         self._sockets: list[socket.socket] = []
         self._stop = threading.Event()
+        self.silent = threading.Event()
+        """While set, connections stay open and nothing is sent in them."""
+        self.opened = 0
+        """How often a client has begun to play."""
 
     def start(self) -> None:
         self._stop.clear()
-        server = socket.create_server(("127.0.0.1", self._port))
+        server = socket.create_server(("127.0.0.1", self.port))
         self._sockets = [server]
         threading.Thread(target=self._accept, args=(server,), daemon=True).start()
 
@@ -94,6 +98,8 @@ class RtspServer:
                 f"Content-Base: {address}/", "Content-Type: application/sdp",
                 f"Content-Length: {len(body)}",
             ]  # fmt: skip
+        elif method == "SETUP" and "TCP" not in headers["transport"]:
+            status = "461 Unsupported Transport"
         elif method == "SETUP":
             lines += ["Session: 1", "Transport: RTP/AVP/TCP;unicast;interleaved=0-1"]
         elif method == "PLAY":
@@ -102,13 +108,15 @@ class RtspServer:
         client.sendall("".join(f"{text}\r\n" for text in lines).encode() + b"\r\n" + body.encode())
 
     def _play(self, client: socket.socket) -> None:
+        self.opened += 1
         size, sequence = TS_PACKET * PER_RTP, 0
         while not self._stop.is_set():
             for start in range(0, len(self._stream), size):
                 payload = self._stream[start : start + size]
                 stamp = int(time.monotonic() * 90_000) & 0xFFFFFFFF
                 packet = struct.pack(">BBHII", 0x80, 33, sequence & 0xFFFF, stamp, 1) + payload
-                client.sendall(b"$\0" + len(packet).to_bytes(2, "big") + packet)
+                if not self.silent.is_set():
+                    client.sendall(b"$\0" + len(packet).to_bytes(2, "big") + packet)
                 sequence += 1
                 if self._stop.wait(self._pause):
                     return

@@ -105,7 +105,7 @@ def test_a_network_camera_that_dies_is_followed_again_when_it_is_back(server, ne
 def test_a_network_camera_that_falls_silent_is_opened_again(server, network_camera):
     next(network_camera.frames())
     server.silent.set()
-    until(lambda: network_camera.state != "ok")
+    until(lambda: network_camera.state.startswith(network_camera.name))
     server.silent.clear()
     until(lambda: network_camera.state == "ok")
     assert server.opened >= 2

@@ -2,3 +2,5 @@
 
 Imports `edge.protocol` for formats and `edge.vision` for enrolment; `edge` never imports it.
 """
+
+import edge as edge  # first of all: it tells OpenCV how large a picture may be

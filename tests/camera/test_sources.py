@@ -111,6 +111,16 @@ def test_a_network_camera_that_falls_silent_is_opened_again(server, network_came
     assert server.opened >= 2
 
 
+def test_a_password_is_quoted_in_the_address(stream):
+    server = RtspServer(stream, port=free_port(), credentials="user:a/b?c#d@e%f")
+    server.start()
+    address = f"rtsp://user:a%2Fb%3Fc%23d%40e%25f@127.0.0.1:{server.port}/scene"
+    camera = open_camera(CameraConfig(source=address))
+    next(camera.frames())
+    camera.close()
+    server.kill()
+
+
 def test_a_wrong_password_shows_in_the_state_without_it(server, capfd):
     camera = open_camera(CameraConfig(source=f"rtsp://user:guess@127.0.0.1:{server.port}/scene"))
     until(lambda: "cannot be opened" in camera.state)

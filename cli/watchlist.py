@@ -119,7 +119,7 @@ def enrol(
     now = int(time.time())
     until = owner.owned.authorisation.not_after
     if valid_days is not None:
-        until = min(until, now + int(valid_days * 86400))
+        until = int(min(until, now + valid_days * 86400))
     entry = owner.add(
         label or photos[0].stem,
         embeddings,
@@ -155,9 +155,9 @@ def show(folder: Folder) -> None:
     """Show the list and its people."""
     owner = Owner(folder)
     owned, authorisation = owner.owned, owner.owned.authorisation
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)  # labels are what they are
     console.print(
-        f"list [bold]{owned.id}[/], last published version {owned.version or 'none'}\n"
+        f"list {owned.id}, last published version {owned.version or 'none'}\n"
         f"{authorisation.purpose}, {authorisation.reference}; until {_day(authorisation.not_after)}"
         f"; devices {', '.join(authorisation.devices)} ({authorisation.profile}); "
         f"{len(owned.entries)} of at most {authorisation.max_entries} entries"
@@ -192,25 +192,23 @@ def publish(
     settings = options.broker_config(broker, topic_root, username, password_file, ca_file)
     owner = Owner(folder)
     key = owner.key(read_passphrase(passphrase_file))
-    if dry_run:
-        owned = owner.owned
-        typer.echo(
-            f"would publish {owned.id!r} version {owned.version + 1}: {len(owned.entries)} "
-            f"entries, until {_day(owned.authorisation.not_after)}"
-        )
-        return
     if owner.owned.embedder:
         embedder, dimension = owner.owned.embedder, owner.owned.dimension
     else:
         vision = Vision.open()
         embedder, dimension = vision.embedder_id, vision.dimension
-    watchlist = owner.issue(now=time.time(), embedder=embedder, dimension=dimension)
+    make = owner.draft if dry_run else owner.issue
+    watchlist = make(now=time.time(), embedder=embedder, dimension=dimension)
     message = publishing.seal(watchlist, key)
-    topic = publishing.publish(message, watchlist.id, settings)
-    typer.echo(
-        f"{topic}: version {watchlist.version}, {len(watchlist.entries)} entries, "
+    says = (
+        f"version {watchlist.version}, {len(watchlist.entries)} entries, "
         f"{len(message)} bytes, until {_day(watchlist.expires)}"
     )
+    if dry_run:
+        typer.echo(f"would publish {watchlist.id!r}: {says}")
+        return
+    topic = publishing.publish(message, watchlist.id, settings)
+    typer.echo(f"{topic}: {says}")
 
 
 def _area(text: str | None) -> Area | None:

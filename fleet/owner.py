@@ -7,8 +7,11 @@ list.json   authorisation, entries with labels, templates, version
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -60,7 +63,7 @@ class OwnedList(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Owner:
-    """An owner's folder."""
+    """An owner's folder. What another command changed since it was opened is never overwritten."""
 
     def __init__(self, folder: Path) -> None:
         """Open a folder made by `Owner.init`.
@@ -71,9 +74,8 @@ class Owner:
         self.folder = folder
         path = folder / LIST
         try:
-            self._owned = msgspec.json.decode(
-                read_small(path, limits.MAX_SNAPSHOT_BYTES), type=OwnedList
-            )
+            self._content = read_small(path, limits.MAX_SNAPSHOT_BYTES)
+            self._owned = msgspec.json.decode(self._content, type=OwnedList)
         except FileNotFoundError as error:
             raise ConfigError(
                 f"{folder}: no list here; make one with `lethe watchlist init {folder}`"
@@ -170,7 +172,8 @@ class Owner:
             not_after: last moment.
 
         Raises:
-            ConfigError: the label is taken, the list is full, or of another embedder.
+            ConfigError: the label is taken, the list is full, of another embedder, or was changed
+                by another command.
         """
         owned = self._owned
         if label in self.labels.values():
@@ -224,6 +227,15 @@ class Owner:
     def issue(self, *, now: float, embedder: str, dimension: int) -> Watchlist:
         """Return the next version, and remember its number before anyone sees it.
 
+        Arguments and errors are those of `draft`.
+        """
+        watchlist = self.draft(now=now, embedder=embedder, dimension=dimension)
+        self._save(msgspec.structs.replace(self._owned, version=watchlist.version))
+        return watchlist
+
+    def draft(self, *, now: float, embedder: str, dimension: int) -> Watchlist:
+        """Return what the next version would be; nothing is changed.
+
         Args:
             now: seconds since 1970.
             embedder: id used where nobody is enrolled yet.
@@ -234,11 +246,10 @@ class Owner:
         """
         if now >= self._owned.authorisation.not_after:
             raise ConfigError(f"{self.folder}: the authorisation of this list is over")
-        owned = msgspec.structs.replace(self._owned, version=self._owned.version + 1)
-        self._save(owned)
+        owned = self._owned
         return Watchlist(
             id=owned.id,
-            version=owned.version,
+            version=owned.version + 1,
             issued=int(now),
             expires=owned.authorisation.not_after,
             embedder=owned.embedder or embedder,
@@ -251,8 +262,27 @@ class Owner:
         content = msgspec.json.format(msgspec.json.encode(owned))
         if len(content) > limits.MAX_SNAPSHOT_BYTES:
             raise StorageUnavailable(f"{self.folder / LIST}: would grow beyond the limit")
-        write_atomically(self.folder / LIST, content)
-        self._owned = owned
+        with self._unchanged():
+            write_atomically(self.folder / LIST, content)
+        self._content, self._owned = content, owned
+
+    @contextmanager
+    def _unchanged(self) -> Iterator[None]:
+        """Keep other commands out while the list is replaced, if none has changed it already."""
+        path = self.folder / LIST
+        try:
+            lock = os.open(self.folder, os.O_RDONLY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if read_small(path, limits.MAX_SNAPSHOT_BYTES) != self._content:
+                    raise ConfigError(
+                        f"{path}: changed by another command meanwhile; run this one again"
+                    )
+                yield
+            finally:
+                os.close(lock)
+        except OSError as error:
+            raise StorageUnavailable(f"{path}: cannot be changed: {error.strerror}") from error
 
 
 def read_passphrase(file: Path | None) -> bytes | None:

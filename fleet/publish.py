@@ -48,7 +48,8 @@ def publish(
         began = time.monotonic()
         if not connected.wait(timeout):
             raise BrokerUnavailable(
-                f"no broker at {broker.host}:{broker.port} within {timeout:g} s; is it running?"
+                f"no session with the broker at {broker.host}:{broker.port} within {timeout:g} s; "
+                "is it running, and does it take these credentials?"
             )
         link.publish(topic, message, retain=True)
         if not taken.wait(max(0.1, timeout - (time.monotonic() - began))):

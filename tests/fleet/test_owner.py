@@ -1,6 +1,7 @@
 """The owner's folder: what is kept, what is refused, and that versions only rise."""
 
 import secrets
+import threading
 
 import numpy as np
 import pytest
@@ -71,6 +72,48 @@ def test_what_is_published_has_no_name(owner):
 def test_every_issue_has_a_higher_version_whatever_becomes_of_it(owner):
     assert [owner.issue(now=5, embedder="e", dimension=64).version for _ in range(2)] == [1, 2]
     assert Owner(owner.folder).issue(now=5, embedder="e", dimension=64).version == 3
+
+
+def test_a_draft_is_what_would_be_issued_and_changes_nothing(owner):
+    add(owner, "anna")
+    draft = owner.draft(now=5, embedder="x", dimension=1)
+    assert Owner(owner.folder).owned.version == 0
+    assert owner.issue(now=5, embedder="x", dimension=1) == draft
+
+
+def test_what_another_command_did_meanwhile_is_never_undone(owner):
+    add(owner, "anna")
+    late = Owner(owner.folder)
+    owner.revoke("anna")
+    for change in (
+        lambda: add(late, "ben", 2),
+        lambda: late.revoke("anna"),
+        lambda: late.issue(now=5, embedder="e", dimension=64),
+    ):
+        with pytest.raises(ConfigError, match="another command meanwhile; run this one again"):
+            change()
+    assert Owner(owner.folder).owned == owner.owned
+    add(Owner(owner.folder), "ben", 2)
+
+
+def test_of_many_commands_at_once_each_is_done_or_refused(owner):
+    openings = [Owner(owner.folder) for _ in range(8)]
+    versions, refused = [], []
+    together = threading.Barrier(len(openings))
+
+    def issue(opened):
+        together.wait()
+        try:
+            versions.append(opened.issue(now=5, embedder="e", dimension=64).version)
+        except ConfigError:
+            refused.append(opened)
+
+    threads = [threading.Thread(target=issue, args=(opened,)) for opened in openings]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (versions, len(refused)) == ([1], 7)
 
 
 def test_a_list_whose_time_is_over_is_not_issued(owner):

@@ -4,7 +4,7 @@ import math
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge import limits
@@ -211,3 +211,79 @@ def test_what_is_taken_is_never_old_expired_or_too_long(version, floor, length, 
     assert version + 1 >= floor
     assert watchlist.expires > NOW
     assert length <= limits.MAX_VALIDITY_FIXED_S
+
+
+near = st.integers(-2, 2).map(lambda days: days * DAY) | st.sampled_from(
+    [-61, -60, -1, 0, 1, 60, 61]
+)
+situations = st.fixed_dictionaries(
+    {
+        "id": st.sampled_from(["gate", "other"]),
+        "version": st.integers(6, 8),
+        "issued": near,
+        "expires": near | st.just(40 * DAY),
+        "not_before": near,
+        "not_after": near | st.just(40 * DAY),
+        "area": st.sampled_from([None, ZURICH]),
+        "devices": st.sampled_from([["camera-1"], ["camera-2"], ["camera-2", "camera-1"]]),
+        "profile": st.sampled_from(["fixed", "body-worn"]),
+        "max_entries": st.integers(1, 4),
+        "count": st.integers(0, 4),
+        "fpir_target": st.sampled_from([1e-6, 0.01, 0.010001, 0.5]),
+        "embedder": st.sampled_from(["e", "f"]),
+        "position": st.sampled_from([None, (47.3780, 8.5402), (0.0, 0.0)]),
+        "worn": st.booleans(),
+        "digest": st.sampled_from(["d", "x"]),
+    }
+)
+# Each value alone may be changed for one that breaks a rule.
+IN_ORDER = {
+    "id": "gate", "version": 7, "issued": 0, "expires": DAY, "not_before": 0, "not_after": 40 * DAY,
+    "area": ZURICH, "devices": ["camera-1"], "profile": "fixed", "max_entries": 2, "count": 2,
+    "fpir_target": 0.01, "embedder": "e", "position": (47.3780, 8.5402), "worn": False,
+    "digest": "d",
+}  # fmt: skip
+
+
+def keeps_every_rule(s):
+    """The rules a second time, as plain conditions; times are relative to now."""
+    end = min(s["expires"], s["not_after"])
+    longest = (1 if s["worn"] else 30) * DAY
+    return all(
+        [
+            s["id"] == "gate",
+            s["version"] > 7 or (s["version"] == 7 and s["digest"] == "d"),
+            s["issued"] <= limits.CLOCK_SKEW_S,
+            s["not_before"] <= 0 < end,
+            end - max(s["issued"], s["not_before"]) <= longest,
+            "camera-1" in s["devices"],
+            s["profile"] == ("body-worn" if s["worn"] else "fixed"),
+            s["count"] <= s["max_entries"],
+            s["area"] is None or s["position"] == (47.3780, 8.5402),
+            s["fpir_target"] <= 0.01,
+            s["embedder"] == "e",
+        ]
+    )
+
+
+@pytest.mark.parametrize("field", IN_ORDER)
+@settings(max_examples=40, deadline=None)
+@given(situations, st.sets(st.sampled_from([*IN_ORDER]), max_size=2))
+def test_a_list_is_taken_exactly_if_it_keeps_every_rule(field, drawn, others):
+    s = IN_ORDER | {name: drawn[name] for name in {field, *others}}
+    watchlist = replace(
+        authorised(
+            area=s["area"], devices=s["devices"], profile=s["profile"],
+            max_entries=s["max_entries"], fpir_target=s["fpir_target"],
+            not_before=NOW + s["not_before"], not_after=NOW + s["not_after"],
+        ),
+        id=s["id"], version=s["version"], embedder=s["embedder"], entries=entries(s["count"]),
+        issued=NOW + s["issued"], expires=NOW + s["expires"],
+    )  # fmt: skip
+    place = placed(position=s["position"], profile="body-worn" if s["worn"] else "fixed")
+    try:
+        judge(watchlist, place, floor=Floor(7, "d"), digest=s["digest"])
+        taken = True
+    except ListRefused:
+        taken = False
+    assert taken == keeps_every_rule(s)

@@ -18,8 +18,8 @@ DIMENSION = 16
 replace = msgspec.structs.replace
 
 
-def directions(count, seed=1):
-    vectors = np.random.default_rng(seed).normal(size=(count, DIMENSION)).astype(np.float32)
+def directions(count, seed=1, dimension=DIMENSION):
+    vectors = np.random.default_rng(seed).normal(size=(count, dimension)).astype(np.float32)
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 

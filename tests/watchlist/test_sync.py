@@ -74,6 +74,14 @@ def test_a_new_list_takes_the_place_of_the_old_which_is_destroyed(device):
 GOOD = sealed(listing(5, entry(1, A)))
 
 
+def scaled(scale):
+    """A list, rightly signed, whose only template has this scale."""
+    payload = encode(listing(6, entry(1, A)))
+    right = str(entry(1, A).templates[0].scale).encode()
+    assert payload.count(right) == 1
+    return signing.seal(payload.replace(right, scale), typ=SNAPSHOT_TYP, key=KEY)
+
+
 @pytest.mark.parametrize(
     ("message", "reason"),
     [
@@ -85,6 +93,11 @@ GOOD = sealed(listing(5, entry(1, A)))
         (sealed(listing(6), typ="lethe-event+jws"), "expected 'lethe-watchlist"),
         (signing.seal(b"{", typ=SNAPSHOT_TYP, key=KEY), "documented form"),
         (signing.seal(b"\xff" * 99, typ=SNAPSHOT_TYP, key=KEY), "documented form"),
+        (scaled(b"NaN"), "documented form"),
+        (scaled(b"null"), "Expected `float`, got `null`"),
+        (scaled(b"1e999"), "documented form|scale"),
+        (scaled(b"-0.5"), "scale -0.5 is not in"),
+        (sealed(listing(6, entry(1, directions(1, dimension=8)[0]))), "template of 8, not 16"),
         (sealed(listing(4)), "version 4 is older than 5"),
         (sealed(listing(5)), "other content"),
         (sealed(listing(6, expires=NOW - 9)), "expired"),

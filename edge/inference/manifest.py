@@ -45,6 +45,14 @@ class Output(msgspec.Struct, frozen=True, kw_only=True):
     shape: Shape
 
 
+class Variant(msgspec.Struct, frozen=True, kw_only=True):
+    """The same network in another file, for a processor that does not take the plain one."""
+
+    file: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
+    sha256: Sha256
+    bytes: Annotated[int, Meta(ge=1, le=limits.MAX_MODEL_BYTES)]
+
+
 class ImpostorTail(msgspec.Struct, frozen=True, kw_only=True):
     """Measured scores of different people: at `score[i]`, `fmr[i]` of the comparisons are above.
 
@@ -82,6 +90,7 @@ class _Model(msgspec.Struct, frozen=True, kw_only=True, tag_field="role"):
     source: Source
     input: Input
     outputs: dict[str, Output]
+    variants: dict[Literal["edgetpu", "qdq-onnx"], Variant] = {}
 
 
 class DetectorModel(_Model, frozen=True, kw_only=True, tag="detector"):

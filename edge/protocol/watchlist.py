@@ -120,6 +120,41 @@ class Watchlist(_Part, frozen=True, kw_only=True):
     entries: Annotated[list[Entry], Meta(max_length=limits.MAX_LIST_SIZE_FIXED)]
 
 
+def row_dtype(dimension: int) -> np.dtype[np.void]:
+    """Return the type of one row of a list: 28 bytes, and one byte a dimension.
+
+    A row is one template: `id` the entry's 16 bytes, `not_before` and `not_after` seconds since
+    1970 (uint32, to the year 2106), `scale` float32, `vector` int8. An entry with several templates
+    is several rows with one id, one after the other.
+    """
+    return np.dtype(
+        [
+            ("id", "u1", (16,)),
+            ("not_before", "<u4"),
+            ("not_after", "<u4"),
+            ("scale", "<f4"),
+            ("vector", "i1", (dimension,)),
+        ]
+    )
+
+
+def rows(watchlist: Watchlist) -> NDArray[np.void]:
+    """Return a list's templates as rows of `row_dtype`, in the order of its entries."""
+    table = np.zeros(
+        sum(len(entry.templates) for entry in watchlist.entries), row_dtype(watchlist.dimension)
+    )
+    at = 0
+    for entry in watchlist.entries:
+        for template in entry.templates:
+            row = table[at]
+            row["id"] = np.frombuffer(bytes.fromhex(entry.id), np.uint8)
+            row["not_before"] = min(entry.not_before, 2**32 - 1)
+            row["not_after"] = min(entry.not_after, 2**32 - 1)
+            row["scale"], row["vector"] = template.scale, np.frombuffer(template.vector, np.int8)
+            at += 1
+    return table
+
+
 def encode(watchlist: Watchlist) -> bytes:
     """Return a list as JSON bytes, ready to be sealed."""
     return msgspec.json.encode(watchlist)

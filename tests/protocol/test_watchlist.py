@@ -24,6 +24,8 @@ from edge.protocol.watchlist import (
     dequantise,
     encode,
     quantise,
+    row_dtype,
+    rows,
 )
 
 DIMENSION = 32
@@ -254,3 +256,20 @@ def test_an_oversize_list_is_not_parsed(monkeypatch):
     monkeypatch.setattr(limits, "MAX_SNAPSHOT_BYTES", 10)
     with pytest.raises(FormatError, match="at most 10"):
         decode(msgspec.json.encode(example()))
+
+
+@given(watchlists)
+def test_rows_hold_what_the_entries_hold(watchlist):
+    table = rows(watchlist)
+    assert table.dtype == row_dtype(DIMENSION)
+    pairs = [(entry, template) for entry in watchlist.entries for template in entry.templates]
+    for row, (entry, template) in zip(table, pairs, strict=True):
+        assert row["id"].tobytes().hex() == entry.id
+        assert row["not_before"] == min(entry.not_before, 2**32 - 1)
+        assert row["not_after"] == min(entry.not_after, 2**32 - 1)
+        assert row["scale"] == np.float32(template.scale)
+        assert row["vector"].tobytes() == template.vector
+
+
+def test_a_row_of_128_numbers_takes_156_bytes():
+    assert row_dtype(128).itemsize == 156

@@ -5,6 +5,7 @@ python -m fleet.schemas docs/schemas
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 from pathlib import Path
@@ -32,8 +33,15 @@ def schema(name: str) -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **msgspec.json.schema(SCHEMAS[name]),
     }
-    plain: dict[str, Any] = json.loads(json.dumps(described))
+    plain: dict[str, Any] = json.loads(json.dumps(described), object_hook=_dedented)
     return plain
+
+
+def _dedented(part: dict[str, Any]) -> dict[str, Any]:
+    """Take the indentation off a docstring, as Python itself does from 3.13 on."""
+    if isinstance(text := part.get("description"), str):
+        part["description"] = inspect.cleandoc(text)
+    return part
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from rich.markup import escape
 
 from cli import broker_options as options
 from edge.identity import load_public_key
-from edge.protocol.event import Candidate
+from edge.protocol.event import Candidate, Gap
 from fleet.events import Received, listen
 from fleet.owner import Owner
 
@@ -114,11 +114,12 @@ def show(console: Console, received: Received, labels: dict[str, str]) -> None:
     when = event.envelope.time.strftime("%H:%M:%S")
     data = event.data
     if not isinstance(data, Candidate):
-        console.print(
-            f"{when}  {event.device}  [yellow]{data.lost} events lost[/]: "
-            f"{plain(data.reason)}; {mark}",
-            soft_wrap=True,
+        said = (
+            f"[yellow]{data.lost} events lost[/]: {plain(data.reason)}"
+            if isinstance(data, Gap)
+            else f"list {data.list.id} version {data.list.version} destroyed: {data.reason}"
         )
+        console.print(f"{when}  {event.device}  {said}; {mark}", soft_wrap=True)
         return
     label = labels.get(data.entry)
     console.print(

@@ -219,7 +219,7 @@ class Device:
             )
         )
 
-    def _sign(self, data: event.Candidate | event.Gap, sequence: int) -> bytes:
+    def _sign(self, data: event.Data, sequence: int) -> bytes:
         return event.encode(
             event.make(
                 data,

@@ -18,8 +18,10 @@ MAX_KEY_FILE_BYTES = 16 * 1024
 
 # --- Watchlist (rules in edge.watchlist.authorisation) -----------------------------------------
 MAX_LIST_SIZE_FIXED = 10_000
-"""Largest list of a fixed camera."""
+"""Largest list of a fixed camera, unless the root of trust has signed for a larger one."""
 MAX_LIST_SIZE_BODY_WORN = 2_000
+MAX_LIST_SIZE = 100_000
+"""No list is longer, whoever signs: what the format holds."""
 MAX_VALIDITY_FIXED_S = 30 * 24 * 3600
 """Longest validity of a list for a fixed camera."""
 MAX_VALIDITY_BODY_WORN_S = 24 * 3600

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from edge.protocol.event import Candidate, Envelope, Gap
+from edge.protocol.event import Candidate, Envelope, Gap, Receipt
 from edge.protocol.status import Status
 from edge.protocol.watchlist import Watchlist
 
@@ -21,10 +21,11 @@ SCHEMAS: dict[str, type[msgspec.Struct]] = {
     "event-envelope.schema.json": Envelope,
     "match-candidate.schema.json": Candidate,
     "events-gap.schema.json": Gap,
+    "list-receipt.schema.json": Receipt,
     "status.schema.json": Status,
     "watchlist.schema.json": Watchlist,
 }
-"""File and what it describes. `data` of an event is one of the two that its `type` names."""
+"""File and what it describes. `data` of an event is the one that its `type` names."""
 
 
 def schema(name: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from edge import limits
 from edge.errors import StorageUnavailable
-from edge.protocol.event import Candidate, Gap
+from edge.protocol.event import Data, Gap
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ _REFUSED = (sqlite3.Error, UnicodeDecodeError)
 _SMALLEST = 512
 """Bytes of SQLite's smallest page: no database is shorter."""
 
-Make = Callable[[Candidate | Gap, int], bytes]
+Make = Callable[[Data, int], bytes]
 """Turns what is to be said and its number into the bytes of a signed event."""
 
 _SCHEMA = """
@@ -37,8 +37,12 @@ CREATE TABLE IF NOT EXISTS event (
     made REAL NOT NULL,
     counts INTEGER NOT NULL, -- a gap counts as many as it says were lost
     message BLOB NOT NULL
-)
+);
+CREATE TABLE IF NOT EXISTS once (name TEXT PRIMARY KEY) -- what was put, and is not put again
 """
+
+_ONCE_KEPT = 1000
+"""Names of `put` that are remembered, newest first; they are needed for moments only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +85,27 @@ class Outbox:
             self._database.close()
             raise
 
-    def put(self, data: Candidate | Gap) -> int:
+    def put(self, data: Data, *, once: str = "") -> int | None:
         """Store an event durably and return its number.
+
+        Args:
+            data: what it says.
+            once: a name for it. Under a name that was given before nothing is stored and None
+                returned, also after a restart: whoever was cut off between this and noting it
+                done may do both again.
 
         Raises:
             StorageUnavailable: the disk is full or not writable; nothing was stored.
         """
         with self._lock, self._transaction():
+            if once:
+                if self._run("SELECT 1 FROM once WHERE name = ?", (once,)):
+                    return None
+                self._run("INSERT INTO once (name) VALUES (?)", (once,))
+                self._run(
+                    "DELETE FROM once WHERE rowid <= (SELECT max(rowid) FROM once) - ?",
+                    (_ONCE_KEPT,),
+                )
             sequence = self._store(data)
             self._bound()
             return sequence
@@ -117,7 +135,7 @@ class Outbox:
         with self._lock:
             self._database.close()
 
-    def _store(self, data: Candidate | Gap, at_least: int = 1) -> int:
+    def _store(self, data: Data, at_least: int = 1) -> int:
         """Sign and insert under the next number; AUTOINCREMENT remembers the highest given."""
         found = self._run("SELECT seq FROM sqlite_sequence WHERE name = 'event'")
         sequence = max(at_least, (int(found[0][0]) if found else 0) + 1)
@@ -171,7 +189,7 @@ class Outbox:
                 self._run("ROLLBACK")
             raise
 
-    def _run(self, statement: str, values: tuple[float | bytes, ...] = ()) -> list[Any]:
+    def _run(self, statement: str, values: tuple[float | str | bytes, ...] = ()) -> list[Any]:
         try:
             return self._database.execute(statement, values).fetchall()
         except _REFUSED as error:
@@ -202,7 +220,7 @@ def _open(path: Path) -> sqlite3.Connection:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")
         database.execute("PRAGMA secure_delete = ON")
-        database.execute(_SCHEMA)
+        database.executescript(_SCHEMA)
         if database.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
             raise sqlite3.DatabaseError("quick_check failed")
     except _REFUSED:

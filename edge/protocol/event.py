@@ -1,4 +1,4 @@
-"""What a device says of people: a candidate, and how many reports were lost. Nothing else.
+"""What a device reports: a candidate, reports that were lost, a list that was destroyed.
 
 An event is a CloudEvents 1.0 object in JSON with a detached JWS in its member `signature`
 (`edge.protocol.signing.sign_document`). It is made here and read here; docs/mqtt.md and
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -23,6 +24,7 @@ from edge.protocol.watchlist import EntryId, Name, Purpose
 TYP = "lethe-event+jws"
 CANDIDATE_TYPE = "lethe.match.candidate.v1"
 GAP_TYPE = "lethe.events.gap.v1"
+RECEIPT_TYPE = "lethe.list.receipt.v1"
 
 Score = Annotated[float, Meta(ge=-1, le=1)]
 Ratio = Annotated[float, Meta(ge=0, le=1)]
@@ -115,8 +117,51 @@ class Gap(_Part, frozen=True, kw_only=True):
     reason: Annotated[str, Meta(min_length=1, max_length=512)]
 
 
+class Ending(StrEnum):
+    """Why a list has ended on a device."""
+
+    EXPIRED = "expired"
+    NOT_COUNTERSIGNED = "not-countersigned"
+    REPLACED = "replaced"
+    WITHDRAWN = "withdrawn"
+    STOPPED = "stopped"
+    NOT_AUTHORISED = "not-authorised"
+
+
+class Receipt(_Part, frozen=True, kw_only=True):
+    """A list has been destroyed on this device. Says nothing about the people who were on it.
+
+    Attributes:
+        list: which list.
+        digest: SHA-256 of its sealed head, hex: which content of that version it was.
+        reason: why it ended.
+        ended: from then on nobody was found by it, RFC 3339, UTC.
+        destroyed: by then all of `what` was gone.
+        what: what was destroyed: the key first, so that nothing could be read from then on.
+    """
+
+    list: ListVersion
+    digest: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    reason: Ending
+    ended: Time
+    destroyed: Time
+    what: tuple[Literal["key", "index", "segments", "head"], ...] = (
+        "key", "index", "segments", "head",
+    )  # fmt: skip
+
+
+Data = Candidate | Gap | Receipt
+"""What an event may say."""
+
+_TYPES: dict[str, type[Candidate] | type[Gap] | type[Receipt]] = {
+    CANDIDATE_TYPE: Candidate,
+    GAP_TYPE: Gap,
+    RECEIPT_TYPE: Receipt,
+}
+
+
 class Envelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The CloudEvents attributes; `data` is a `Candidate` or a `Gap` by `type`.
+    """The CloudEvents attributes; what `data` is follows from `type`.
 
     Attributes:
         id: unique; a second delivery has the same.
@@ -131,7 +176,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     specversion: Literal["1.0"] = "1.0"
     id: Text
     source: Annotated[str, Meta(pattern=r"^/lethe/device/[A-Za-z0-9._-]{1,64}$")]
-    type: Literal["lethe.match.candidate.v1", "lethe.events.gap.v1"]
+    type: Literal["lethe.match.candidate.v1", "lethe.events.gap.v1", "lethe.list.receipt.v1"]
     subject: EntryId | msgspec.UnsetType = msgspec.UNSET
     time: Time
     datacontenttype: Literal["application/json"] = "application/json"
@@ -151,7 +196,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     envelope: Envelope
-    data: Candidate | Gap
+    data: Data
     document: dict[str, Any]
 
     @property
@@ -161,7 +206,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def make(
-    data: Candidate | Gap, *, device: str, sequence: int, now: float, key: Ed25519PrivateKey
+    data: Data, *, device: str, sequence: int, now: float, key: Ed25519PrivateKey
 ) -> dict[str, Any]:
     """Return a signed event.
 
@@ -176,7 +221,7 @@ def make(
         "specversion": "1.0",
         "id": f"{device}-{sequence:020d}",
         "source": f"/lethe/device/{device}",
-        "type": CANDIDATE_TYPE if isinstance(data, Candidate) else GAP_TYPE,
+        "type": next(name for name, kind in _TYPES.items() if isinstance(data, kind)),
         "time": _rfc3339(now),
         "datacontenttype": "application/json",
         "sequence": f"{sequence:020d}",
@@ -206,11 +251,7 @@ def parse(message: bytes) -> Event:
     try:
         document = msgspec.json.decode(message, type=dict[str, Any])
         envelope = msgspec.json.decode(message, type=Envelope)
-        data: Candidate | Gap = (
-            msgspec.json.decode(envelope.data, type=Candidate)
-            if envelope.type == CANDIDATE_TYPE
-            else msgspec.json.decode(envelope.data, type=Gap)
-        )
+        data: Data = msgspec.json.decode(envelope.data, type=_TYPES[envelope.type])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise FormatError(f"not an event in the documented form: {error}") from error
     if isinstance(data, Candidate) and envelope.subject != data.entry:

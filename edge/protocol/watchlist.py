@@ -72,7 +72,7 @@ class Authorisation(_Part, frozen=True, kw_only=True):
     area: Area | None
     devices: Annotated[list[Name], Meta(min_length=1, max_length=10_000)]
     profile: Literal["fixed", "body-worn"]
-    max_entries: Annotated[int, Meta(ge=1, le=limits.MAX_LIST_SIZE_FIXED)]
+    max_entries: Annotated[int, Meta(ge=1, le=limits.MAX_LIST_SIZE)]
     fpir_target: Annotated[float, Meta(gt=0, lt=1)]
     review: Literal["human-before-action"] = "human-before-action"
 
@@ -117,7 +117,7 @@ class Watchlist(_Part, frozen=True, kw_only=True):
     embedder: Annotated[str, Meta(min_length=1, max_length=64)]
     dimension: Annotated[int, Meta(ge=limits.MIN_DIMENSION, le=limits.MAX_DIMENSION)]
     authorisation: Authorisation
-    entries: Annotated[list[Entry], Meta(max_length=limits.MAX_LIST_SIZE_FIXED)]
+    entries: Annotated[list[Entry], Meta(max_length=limits.MAX_LIST_SIZE)]
 
 
 def row_dtype(dimension: int) -> np.dtype[np.void]:

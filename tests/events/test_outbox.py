@@ -270,6 +270,30 @@ def test_what_was_delivered_is_overwritten(open_outbox, tmp_path):
     assert b"unmistakable" not in (tmp_path / "outbox.db").read_bytes()
 
 
+def test_what_has_a_name_is_stored_once_also_after_a_restart(open_outbox):
+    outbox = open_outbox()
+    assert outbox.put(note(1), once="gate 7") == 1
+    assert outbox.put(note(1), once="gate 7") is None
+    outbox.delete(1)
+    outbox.close()
+    outbox = open_outbox()
+    assert outbox.put(note(1), once="gate 7") is None
+    assert outbox.put(note(2), once="gate 8") == 2
+    assert len(outbox) == 1
+
+
+def test_names_do_not_pile_up(open_outbox, monkeypatch):
+    monkeypatch.setattr("edge.events.outbox._ONCE_KEPT", 3)
+    outbox = open_outbox()
+    for number in range(10):
+        outbox.put(note(number), once=f"gate {number}")
+    assert outbox._run("SELECT name FROM once ORDER BY rowid") == [
+        ("gate 7",),
+        ("gate 8",),
+        ("gate 9",),
+    ]
+
+
 def test_many_threads_put_and_take(open_outbox):
     outbox, numbers = open_outbox(), []
 

@@ -1,6 +1,7 @@
 import base64
 import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -57,9 +58,19 @@ def test_what_is_made_is_read_and_its_signature_holds():
     assert envelope.time.timestamp() == pytest.approx(NOW, abs=0.001)
 
 
-def test_a_gap_is_read_too():
-    received = read(made(event.Gap(lost=3, reason="disk")))
-    assert received.data == event.Gap(lost=3, reason="disk")
+RECEIPT = event.Receipt(
+    list=event.ListVersion(id="gate", version=7),
+    digest="ab" * 32,
+    reason=event.Ending.EXPIRED,
+    ended=datetime.fromtimestamp(NOW - 1, UTC),
+    destroyed=datetime.fromtimestamp(NOW, UTC),
+)
+
+
+@pytest.mark.parametrize("data", [event.Gap(lost=3, reason="disk"), RECEIPT])
+def test_the_other_kinds_are_read_too(data):
+    received = read(made(data))
+    assert received.data == data
     event.verify(received, trusted=PUBLIC, now=NOW)
 
 

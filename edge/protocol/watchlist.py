@@ -63,6 +63,8 @@ class Authorisation(_Part, frozen=True, kw_only=True):
         max_entries: most people it may hold.
         fpir_target: the laxest false positive identification rate it allows.
         review: what happens with a candidate; a human decides before anything is done.
+        reviewers: X25519 public key of the people who review, 32 bytes; None: no picture of a
+            candidate may leave the device, sealed or not.
     """
 
     reference: Annotated[str, Meta(min_length=1, max_length=128)]
@@ -75,6 +77,7 @@ class Authorisation(_Part, frozen=True, kw_only=True):
     max_entries: Annotated[int, Meta(ge=1, le=limits.MAX_LIST_SIZE)]
     fpir_target: Annotated[float, Meta(gt=0, lt=1)]
     review: Literal["human-before-action"] = "human-before-action"
+    reviewers: Annotated[bytes, Meta(min_length=32, max_length=32)] | None = None
 
 
 class Template(_Part, frozen=True, kw_only=True):

@@ -38,6 +38,14 @@ class SignatureRefused(BadInput):
     """A message is unsigned, altered, or signed by a key that is not trusted for it."""
 
 
+class AlterationRefused(BadInput):
+    """Content is not what was signed or named: another hash or length, or it does not decrypt."""
+
+
+class KeyRefused(BadInput):
+    """A list's key is not the signed one, or was not made for this device."""
+
+
 class ListRefused(BadInput):
     """A watchlist is authentic but may not be used: the message says which rule refuses it."""
 

@@ -16,6 +16,15 @@ MAX_PHOTO_BYTES = 64 * 1024 * 1024
 MAX_CONFIG_BYTES = 256 * 1024
 MAX_KEY_FILE_BYTES = 16 * 1024
 
+# --- Lists on the wire (edge.protocol.sealed_list) -----------------------------------------------
+SEGMENT_BYTES = 12 * 1024
+"""Templates of one segment. Adding an entry moves one of these and the head, whose table grows as
+segments shrink: at 10,000 entries the two are about equally large here (docs/adr/0012)."""
+MAX_HEAD_BYTES = 256 * 1024
+"""Names 8,000 segments, which are some 400,000 templates."""
+MAX_PIECE_BYTES = 1024 * 1024
+"""An authorisation that names 10,000 devices takes 670 KB; a segment is far smaller."""
+
 # --- Watchlist (rules in edge.watchlist.authorisation) -----------------------------------------
 MAX_LIST_SIZE_FIXED = 10_000
 """Largest list of a fixed camera, unless the root of trust has signed for a larger one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from edge.protocol.watchlist import Watchlist
 
@@ -61,3 +61,16 @@ class Delivery:
 
     watchlist: Watchlist
     sealed: SealedList
+
+
+class ListKeeper(Protocol):
+    """Who takes lists from the transport (`edge.watchlist.sync.Watchlists`). Returns at once."""
+
+    def offer(self, delivery: Delivery) -> None:
+        """Take an authentic list; the newest one waiting is judged by the rules."""
+
+    def withdraw(self, reason: str) -> None:
+        """Destroy the list in force: those who sign it say, authentically, that there is none."""
+
+    def stored(self) -> SealedList | None:
+        """Return the list that is kept, so that only what changed need be fetched; None if none."""

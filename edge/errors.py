@@ -54,6 +54,10 @@ class EnrolmentRefused(BadInput):
     """A photo is not good enough to enrol; the message names the measure and the limit."""
 
 
+class EvaluationError(BadInput):
+    """Data to measure on is missing or not in a documented form; the message says which."""
+
+
 class IndexRefused(BadInput):
     """A template or probe is unusable: NaN, wrong dimension, not normalised, duplicate id."""
 

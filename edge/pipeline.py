@@ -197,7 +197,9 @@ class Pipeline:
         decision = decide(
             _best(gallery.search(seen.shots.fused(), now, 1)),
             [_best(gallery.search(shot.template, now, 1)) for shot in shots],
-            threshold(self._eye.embedder_model.impostor_tail, gallery.templates, fpir_target),
+            threshold(
+                self._eye.embedder_model.impostor_tail, gallery.templates, fpir_target, fused=True
+            ),
         )
         if decision is None:
             return

@@ -8,15 +8,16 @@ import pytest
 from edge import limits
 from edge.camera.base import Frame
 from edge.errors import FrameError
-from edge.inference.manifest import ImpostorTail
+from edge.inference.manifest import ImpostorTail, Tail
 from edge.pipeline import Pipeline
 from edge.vision.faces import Face
 from edge.watchlist.index import Hit
 
 FPS = 25.0
-TAIL = ImpostorTail(
-    data="made up", people=100, comparisons=10**5, fmr=(1e-1, 1e-3, 1e-5), score=(0.2, 0.36, 0.48)
+KIND = Tail(
+    people=100, comparisons=10**5, fmr=(1e-1, 1e-3, 1e-5), score=(0.2, 0.36, 0.48), scale=0.026
 )
+TAIL = ImpostorTail(data="made up", single=KIND, fused=KIND)
 RANDOM = np.random.default_rng(5)
 BACKGROUND = RANDOM.integers(60, 200, (360, 640, 3), np.uint8)
 

@@ -53,22 +53,35 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     bytes: Annotated[int, Meta(ge=1, le=limits.MAX_MODEL_BYTES)]
 
 
-class ImpostorTail(msgspec.Struct, frozen=True, kw_only=True):
-    """Measured scores of different people: at `score[i]`, `fmr[i]` of the comparisons are above.
+class Bound(msgspec.Struct, frozen=True, kw_only=True):
+    """Between what scores the true one at a false match rate lies, with 95 % confidence."""
+
+    fmr: float
+    low: float
+    high: float
+
+
+class Tail(msgspec.Struct, frozen=True, kw_only=True):
+    """Scores of different people: at `score[i]`, `fmr[i]` of the comparisons are above.
+
+    Beyond the last measured rate scores fall off exponentially: for a rate rarer by a factor of e
+    the score is higher by `scale` (`edge.watchlist.decide.threshold`).
 
     Attributes:
-        data: what it was measured on.
-        people: number of different people.
-        comparisons: number of pairs; an FMR below 1 / comparisons is not measured.
-        fmr: false match rates, falling.
+        people: number of different people probed with.
+        comparisons: number of pairs.
+        fmr: measured false match rates, falling.
         score: cosines, rising.
+        scale: mean excess over the last score, a cosine.
+        bounds: the uncertainty, from drawing people again; for people, nothing is derived from it.
     """
 
-    data: str
-    people: int
-    comparisons: int
+    people: Annotated[int, Meta(ge=1)]
+    comparisons: Annotated[int, Meta(ge=1)]
     fmr: tuple[float, ...]
     score: tuple[float, ...]
+    scale: Annotated[float, Meta(gt=0, le=1)]
+    bounds: tuple[Bound, ...] = ()
 
     def __post_init__(self) -> None:
         falling = all(a > b for a, b in zip(self.fmr, self.fmr[1:], strict=False))
@@ -79,6 +92,21 @@ class ImpostorTail(msgspec.Struct, frozen=True, kw_only=True):
             self.fmr[-1] > 0 and self.fmr[0] < 1 and -1 <= self.score[0] <= self.score[-1] <= 1
         ):
             raise ValueError("impostor_tail: fmr lies in (0, 1), score in [-1, 1]")
+
+
+class ImpostorTail(msgspec.Struct, frozen=True, kw_only=True):
+    """What thresholds follow from.
+
+    Attributes:
+        data: what it was fitted on.
+        single: probes of one picture.
+        fused: probes that are the mean of several, as a track's template is: strangers are
+            nearer to each other there.
+    """
+
+    data: str
+    single: Tail
+    fused: Tail
 
 
 class _Model(msgspec.Struct, frozen=True, kw_only=True, tag_field="role"):

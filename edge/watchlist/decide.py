@@ -8,6 +8,7 @@ its separate views must name the same entry, so that one unlucky frame decides n
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,38 +17,39 @@ from edge.inference.manifest import ImpostorTail
 from edge.watchlist.index import Hit
 
 
-def threshold(tail: ImpostorTail, entries: int, fpir_target: float) -> float:
+def threshold(
+    tail: ImpostorTail, entries: int, fpir_target: float, *, fused: bool = False
+) -> float:
     """Return the least score of a match against a list of a given size.
 
     One search compares with every entry, so the false match rate of one comparison must be
-    FMR = 1 - (1 - FPIR)^(1/N) (ISO/IEC 19795-1, independent comparisons). The score at that rate
-    is read off the measured tail, on a logarithmic scale of rates. Beyond the rarest measured
-    rate the tail is continued in a straight line, whose slope is taken from the last measured
-    decade: scores of impostors fall off at least so fast.
+    FMR = 1 - (1 - FPIR)^(1/N) (ISO/IEC 19795-1, independent comparisons; comparisons that depend
+    on each other make false positives rarer, not more frequent, as 1 - (1 - p)^N is concave in p).
+    The score at that rate is read off the measured tail, on a logarithmic scale of rates. Rarer
+    ones follow the exponential that was fitted to the scores beyond (peaks over threshold):
+    score(FMR) = s + scale · ln(r / FMR), with s the score at the rarest measured rate r.
 
     Args:
         tail: the embedder's impostor scores, from the manifest.
         entries: templates compared with, at least 1.
         fpir_target: wanted false positive identification rate, in (0, 1).
+        fused: the probe is the mean of several views.
 
     Returns:
         A cosine in (0, 1]; never below `limits.MATCH_SCORE_FLOOR`.
     """
     if entries < 1 or not 0 < fpir_target < 1:
         raise ValueError(f"{entries} entries, fpir_target {fpir_target}: out of range")
-    rate = -math.expm1(math.log1p(-fpir_target) / entries)
-    x = math.log10(rate)
-    xs = [math.log10(fmr) for fmr in tail.fmr]
-    if x >= xs[0]:
-        score = tail.score[0]
-    elif x <= xs[-1]:
-        near = next(i for i, value in enumerate(xs) if value <= xs[-1] + 1 or i == len(xs) - 2)
-        slope = (tail.score[-1] - tail.score[near]) / (xs[-1] - xs[near])
-        score = tail.score[-1] + slope * (x - xs[-1])
+    kind = tail.fused if fused else tail.single
+    rate = max(-math.expm1(math.log1p(-fpir_target) / entries), sys.float_info.min)
+    if rate <= kind.fmr[-1]:
+        score = kind.score[-1] + kind.scale * math.log(kind.fmr[-1] / rate)
+    elif rate >= kind.fmr[0]:
+        score = kind.score[0]
     else:
-        i = next(i for i, value in enumerate(xs) if value <= x)
-        part = (xs[i - 1] - x) / (xs[i - 1] - xs[i])
-        score = tail.score[i - 1] + part * (tail.score[i] - tail.score[i - 1])
+        i = next(i for i, fmr in enumerate(kind.fmr) if fmr <= rate)
+        part = math.log(kind.fmr[i - 1] / rate) / math.log(kind.fmr[i - 1] / kind.fmr[i])
+        score = kind.score[i - 1] + part * (kind.score[i] - kind.score[i - 1])
     return min(1.0, max(limits.MATCH_SCORE_FLOOR, score))
 
 

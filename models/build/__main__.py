@@ -26,7 +26,7 @@ from edge.inference.manifest import DetectorModel
 from edge.vision.detect import Detector
 from edge.vision.pictures import read_picture
 
-from . import datasets, networks
+from . import datasets, networks, tail
 from .calibrate import Mask, choose_ranges, head_mask, observe
 from .emit import emit
 from .equalise import choose_steps, equalise
@@ -37,7 +37,6 @@ from .runtime import Trial
 HERE = Path(__file__).resolve().parent
 NUMBERS = HERE / "calibration.json"
 TARGET = HERE.parent / "quantized"
-TAIL_AT = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 
 
 def main() -> None:
@@ -190,20 +189,17 @@ def _observe(
 
 
 def _impostor_tail(network: Trial, people: list[tuple[str, datasets.Image]]) -> dict[str, Any]:
-    """Compare everybody with everybody else, one picture each."""
-    first = dict(reversed(people))
+    """Fit the tail on the people whom calibration has not seen."""
+    mine = [(person, crop) for person, crop in people if not datasets.for_calibration(person)]
     vectors = []
-    for crop in track(list(first.values()), "impostors"):
+    for _, crop in track(mine, "impostors"):
         vector = network.run(crop[None, ..., ::-1])["embedding"].ravel()
         vectors.append(vector / np.linalg.norm(vector))
-    scores = np.sort((np.stack(vectors) @ np.stack(vectors).T)[np.triu_indices(len(vectors), 1)])
-    return {
-        "data": "LFW, development part: one picture of each person",
-        "people": len(vectors),
-        "comparisons": len(scores),
-        "fmr": TAIL_AT,
-        "score": [round(float(scores[int(len(scores) * (1 - at)) - 1]), 4) for at in TAIL_AT],
-    }
+    return tail.fit(
+        np.stack(vectors),
+        [person for person, _ in mine],
+        "LFW, development part, people not used in calibration",
+    )
 
 
 if __name__ == "__main__":

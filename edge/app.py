@@ -11,23 +11,31 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge import __version__, limits
 from edge.camera.open import open_camera
 from edge.config import Config
-from edge.errors import FrameError, StorageUnavailable
+from edge.errors import BadInput, FrameError, StorageUnavailable
 from edge.events.outbox import Outbox
 from edge.events.publisher import Publisher
 from edge.files import private_folder
+from edge.health.clock import Clock, source
+from edge.health.indicator import open_indicator
+from edge.health.position import open_position
 from edge.identity import device_key, load_public_key
 from edge.link.session import Link
 from edge.link.status import StatusPublisher
 from edge.pipeline import Counters, Match, Observer, Pipeline
 from edge.protocol import event, topics
 from edge.protocol.status import OFFLINE, ListInForce, Status
+from edge.storage_key import storage_key
 from edge.vision.engine import Vision
-from edge.watchlist.authorisation import Place
-from edge.watchlist.sync import Watchlists
+from edge.watchlist import snapshot
+from edge.watchlist.authorisation import Place, Tightening
+from edge.watchlist.store import ListStore
+from edge.watchlist.sync import Senses, Watchlists
+from edge.watchlist.upkeep import retire_others
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +70,7 @@ class Device:
         *,
         observer: Observer | None = None,
         now: Callable[[], float] = time.time,
+        vouch: Callable[[], str] = source,
     ) -> None:
         """Load the models, open the state and prepare everything; nothing is sent yet.
 
@@ -69,6 +78,7 @@ class Device:
             config: from `edge.config.load`.
             observer: sees every processed frame, in this process only; `lethe run` has none.
             now: wall clock, seconds since 1970.
+            vouch: what vouches for it.
 
         Raises:
             LetheError: the models, keys, folders or the camera cannot be used; the message says
@@ -79,7 +89,7 @@ class Device:
         self._stop = threading.Event()
         self._unsaved: deque[event.Candidate] = deque()
         self._saving = threading.Lock()
-        self._storage = ""
+        self._storage = self._refused = ""
         self._skipped = self._candidates = 0
         cv2.setNumThreads(
             1
@@ -101,38 +111,57 @@ class Device:
         self._link = Link(config.broker, f"lethe-{device}", will=(status_topic, OFFLINE))
         self._publisher = Publisher(self._outbox, self._link, topics.event(root, device))
         self._status = StatusPublisher(self._link, status_topic)
-        self._lists = Watchlists(
-            Place(
-                device=device,
-                list_id=config.watchlist.id,
-                profile=config.device.profile,
-                position=config.device.position,
-                embedder=self._vision.embedder_id,
-                dimension=self._vision.dimension,
-            ),
-            trusted,
-            state_dir,
-            now=now,
-            kind=config.watchlist.index,
-            on_change=self._report_status,
-        )
+        self._clock = Clock(state_dir / "time.json", wall=now, source=vouch)
+        self._position = open_position(config.device)
+        self._lists = self._open_lists(private_folder(state_dir / "lists"))
         self._link.subscribe(
             topics.watchlist(root, config.watchlist.id),
-            lambda _topic, message: self._lists.offer(message),
+            lambda _topic, message: self._offer(message, trusted),
             limits.MAX_SNAPSHOT_BYTES,
         )
         self._pipeline = Pipeline(
             self._vision,
             self._lists.current,
             self._on_match,
-            now=now,
+            now=self._clock.now,
             fpir_target=vision_config.fpir_target,
             observer=observer,
+        )
+
+    def _open_lists(self, folder: Path) -> Watchlists:
+        device, wanted = self._config.device, self._config.watchlist
+        key = storage_key(folder.parent)
+        log.info("lists are kept under a key that is held by: %s", key.held_by)
+        retire_others(folder, wanted.id, key.key, self._clock.read(), self._give_receipt)
+        return Watchlists(
+            Place(
+                device=device.id,
+                list_id=wanted.id,
+                profile=device.profile,
+                position=device.position,
+                embedder=self._vision.embedder_id,
+                dimension=self._vision.dimension,
+                tightening=Tightening(
+                    purposes=wanted.purposes,
+                    max_entries=wanted.max_entries,
+                    max_validity_s=wanted.max_hours * 3600,
+                ),
+            ),
+            ListStore(folder / wanted.id, wanted.id, key.key),
+            Senses(
+                time=self._clock.read,
+                where=self._position.fix,
+                show=open_indicator(device.indicator).show,
+            ),
+            give_receipt=self._give_receipt,
+            kind=wanted.index,
+            on_change=self._report_status,
         )
 
     def run(self) -> Report:
         """Watch until the source ends or `stop` is called, then end cleanly."""
         log.info("camera %s, %s", self._camera.name, self._vision.runtime)
+        self._lists.start()
         self._link.start()
         self._publisher.start()
         health = threading.Thread(target=self._watch_health, name="health", daemon=True)
@@ -154,8 +183,9 @@ class Device:
         """Wait for a list before a file is begun: unlike a live source it would pass unseen."""
         said = False
         while self._lists.current() is None:
-            if not said and self._lists.reason:
-                log.info("%s: waiting for a list before the file is begun", self._lists.reason)
+            if not said and self._lists.reasons:
+                reasons = "; ".join(self._lists.reasons)
+                log.info("%s: waiting for a list before the file is begun", reasons)
                 said = True
             if self._stop.wait(0.05):
                 return False
@@ -178,6 +208,8 @@ class Device:
             log.warning("%d events wait in the outbox for the next start", len(self._outbox))
         self._publisher.close()
         self._lists.close()
+        self._position.close()
+        self._save_clock(closing=True)
         self._status.set(Status(state="offline"))
         waiting = len(self._outbox)
         self._link.close()
@@ -195,14 +227,37 @@ class Device:
         """Report what changed; end the camera when asked to stop."""
         while not self._stop.wait(limits.HEALTH_S):
             self._save()
+            self._save_clock()
             self._report_status()
         self._camera.close()
+
+    def _save_clock(self, *, closing: bool = False) -> None:
+        try:
+            self._clock.save(closing=closing)
+        except StorageUnavailable as error:
+            log.warning("%s", error)
+
+    def _offer(self, message: bytes, trusted: list[Ed25519PublicKey]) -> None:
+        if not message:
+            self._lists.withdraw("the list was withdrawn")
+            return
+        try:
+            self._lists.offer(snapshot.delivery(message, trusted, self._lists.stored()))
+            self._refused = ""
+        except BadInput as refusal:
+            log.warning("list refused: %s", refusal)
+            self._refused = f"list refused: {refusal}"
+
+    def _give_receipt(self, receipt: event.Receipt, name: str) -> None:
+        self._outbox.put(receipt, once=name)
+        self._publisher.wake()
 
     def _report_status(self) -> None:
         gallery = self._lists.current()
         camera = self._camera.state
         reasons = (
-            self._lists.reason,
+            *self._lists.reasons,
+            self._refused,
             f"camera: {camera}" if camera != "ok" else "",
             self._storage,
         )

@@ -15,9 +15,11 @@ from msgspec import Meta
 
 from edge import limits
 from edge.errors import ConfigError
+from edge.protocol.watchlist import Purpose
 
 Section = TypeVar("Section", bound=msgspec.Struct)
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+_MOST_HOURS = limits.MAX_VALIDITY_FIXED_S / 3600
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -32,7 +34,11 @@ class DeviceConfig(_Section):
         profile: rules for the kind of camera: "fixed" or "body-worn".
         state_dir: folder for the device's key, outbox and version floors; made with mode 0700.
         position: latitude and longitude in degrees of a fixed camera; lists bound to an area are
-            refused without it.
+            refused without it. A body-worn camera has none: it asks gpsd.
+        gpsd: host and port of gpsd, for a body-worn camera.
+        indicator: what shows people that the camera is looking: "led:<name>", a lamp of
+            /sys/class/leds, or "file:<path>", a file that holds 1 or 0 for a program that shows
+            it. A body-worn camera must have one. If it does not obey, nothing is looked for.
     """
 
     id: Name
@@ -40,6 +46,12 @@ class DeviceConfig(_Section):
     state_dir: str = "state"
     position: (
         tuple[Annotated[float, Meta(ge=-90, le=90)], Annotated[float, Meta(ge=-180, le=180)]] | None
+    ) = None
+    gpsd: Annotated[str, Meta(pattern=r"^[A-Za-z0-9.:\[\]-]{1,255}:[0-9]{1,5}$")] = (
+        limits.DEFAULT_GPSD
+    )
+    indicator: (
+        Annotated[str, Meta(pattern=r"^(led:[A-Za-z0-9:._-]{1,64}|file:.{1,1024})$")] | None
     ) = None
 
 
@@ -91,11 +103,17 @@ class WatchlistConfig(_Section):
         id: the list's id.
         owner_keys: PEM files with the Ed25519 public keys of the list's owner.
         index: "auto" (exact below the size where HNSW pays), "exact" or "hnsw".
+        purposes: those that this device serves; lists for others are refused.
+        max_entries: lists with more people are refused, whoever signed them.
+        max_hours: lists that are valid for longer are refused.
     """
 
     id: Name
     owner_keys: Annotated[list[str], Meta(min_length=1, max_length=8)]
     index: Literal["auto", "exact", "hnsw"] = "auto"
+    purposes: Annotated[frozenset[Purpose], Meta(min_length=1)] = frozenset(Purpose)
+    max_entries: Annotated[int, Meta(ge=1, le=limits.MAX_LIST_SIZE)] = limits.MAX_LIST_SIZE
+    max_hours: Annotated[float, Meta(gt=0, le=_MOST_HOURS)] = _MOST_HOURS
 
 
 class VisionConfig(_Section):
@@ -136,7 +154,18 @@ def parse(document: dict[str, Any]) -> Config:
     Raises:
         ConfigError: naming the field and what it may hold.
     """
-    return parse_section(document, Config)
+    config = parse_section(document, Config)
+    device = config.device
+    if device.profile == "body-worn" and device.position is not None:
+        raise ConfigError(
+            "configuration refused: device.position is for fixed cameras; a body-worn one asks gpsd"
+        )
+    if device.profile == "body-worn" and device.indicator is None:
+        raise ConfigError(
+            'configuration refused: device.indicator: a body-worn camera needs one, "led:<name>" '
+            'or "file:<path>": it looks for people only where they can see that it does'
+        )
+    return config
 
 
 def parse_section(values: dict[str, Any], section: type[Section]) -> Section:
@@ -192,10 +221,15 @@ def _anchor(config: Config, base: Path) -> Config:
     source = config.camera.source
     if "://" not in source and not source.startswith("picamera2"):
         source = absolute(source)
+    indicator = config.device.indicator
+    if indicator is not None and indicator.startswith("file:"):
+        indicator = "file:" + absolute(indicator.removeprefix("file:"))
     replace = msgspec.structs.replace
     return replace(
         config,
-        device=replace(config.device, state_dir=absolute(config.device.state_dir)),
+        device=replace(
+            config.device, state_dir=absolute(config.device.state_dir), indicator=indicator
+        ),
         camera=replace(config.camera, source=source),
         broker=replace(
             config.broker,

@@ -76,3 +76,7 @@ class BrokerUnavailable(Unavailable):
 
 class StorageUnavailable(Unavailable):
     """State cannot be written or read: disk full, read-only, or damaged."""
+
+
+class IndicatorUnavailable(Unavailable):
+    """What shows people that the camera is armed does not show it: nothing is looked for."""

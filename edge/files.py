@@ -40,15 +40,24 @@ def write_atomically(path: Path, content: bytes, *, mode: int = 0o600) -> None:
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        flush_entries(path.parent)
     except OSError as error:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
         raise StorageUnavailable(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def flush_entries(path: Path) -> None:
+    """Have the disk know which files are in a folder.
+
+    Raises:
+        OSError: it cannot.
+    """
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def read_small(path: Path, most: int) -> bytes:

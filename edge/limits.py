@@ -34,11 +34,25 @@ MAX_LIST_SIZE = 100_000
 MAX_VALIDITY_FIXED_S = 30 * 24 * 3600
 """Longest validity of a list for a fixed camera."""
 MAX_VALIDITY_BODY_WORN_S = 24 * 3600
+URGENT_VALIDITY_S = 24 * 3600
+"""An urgent list that was not countersigned ends so long after its issue."""
 MAX_TEMPLATES_PER_ENTRY = 8
 FPIR_TARGET_LAXEST = 0.01
 """Nothing, signed or local, may ask for a laxer false positive identification rate."""
 CLOCK_SKEW_S = 60
-"""How far in the future a list's issue time may lie."""
+"""How far in the future a list's issue time may lie, and how far clocks may differ unsuspected."""
+CLOCK_SETTLE_S = 600
+"""A clock that has jumped is believed again after it has run evenly for so long."""
+CLOCK_SAVE_S = 600
+"""How often the time that is certainly over is written down."""
+POSITION_FRESH_S = 5.0
+"""A position of a camera that moves is believed for so long."""
+
+# --- Lists at rest (edge.watchlist.store) --------------------------------------------------------
+MAX_RECORD_BYTES = 1024 * 1024
+"""A record names up to 8,000 pieces."""
+MAX_LIFE_BYTES = 256 * 1024
+"""Destructions that are not finished are few, unless the outbox takes no receipts for months."""
 
 # --- Camera ------------------------------------------------------------------------------------
 CAMERA_RETRY_FIRST_S = 0.5
@@ -142,7 +156,7 @@ HNSW_CANDIDATES = 32
 LIST_CHECK_S = 1.0
 """How often the list thread looks at the clock: an expired list is destroyed within this time."""
 LIST_RETRY_S = 30.0
-"""A list whose version could not be stored is tried again after this."""
+"""What the disk refused is tried again after this."""
 
 # --- Enrolment (fleet.enrol) -------------------------------------------------------------------
 ENROL_MIN_SIZE = 24.0
@@ -160,3 +174,9 @@ ENROL_MIN_COSINE = 0.3
 # --- Health --------------------------------------------------------------------------------------
 HEALTH_S = 1.0
 """How often the device looks whether its status has changed."""
+TPM_ANSWER_S = 20.0
+"""A TPM on a slow bus takes about a second to unseal a key."""
+DEFAULT_GPSD = "127.0.0.1:2947"
+GPSD_ANSWER_S = 5.0
+GPSD_RETRY_S = 2.0
+GPSD_POLL_S = 0.5

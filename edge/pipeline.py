@@ -23,6 +23,7 @@ from edge.vision.faces import Face
 from edge.vision.quality import Quality, measure
 from edge.vision.shots import Shot, Shots
 from edge.vision.track import Track, Tracker
+from edge.watchlist.authorisation import strictest_fpir_target
 from edge.watchlist.decide import Decision, decide, threshold
 from edge.watchlist.gallery import Gallery
 from edge.watchlist.index import Hit
@@ -193,7 +194,7 @@ class Pipeline:
         seen.judged_by = gallery
         now = self._now()
         shots = seen.shots.shots
-        fpir_target = min(self._fpir_target, gallery.authorisation.fpir_target)
+        fpir_target = strictest_fpir_target(gallery.authorisation, self._fpir_target)
         decision = decide(
             _best(gallery.search(seen.shots.fused(), now, 1)),
             [_best(gallery.search(shot.template, now, 1)) for shot in shots],

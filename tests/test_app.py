@@ -3,6 +3,7 @@
 import json
 import os
 import queue
+import re
 import shutil
 import signal
 import subprocess
@@ -102,14 +103,17 @@ def test_without_a_match_nothing_about_people_leaves_the_device(tmp_path, clip, 
     # Nor is there anything hidden in between: a session without a match is a few hundred bytes.
     assert len(recorder.sent) < 1500
     assert b"candidate" not in recorder.sent
-    # What was stored: the device's own key and the floor; the outbox holds no event.
+    # What was stored: the device's own keys, its list, encrypted; the outbox holds no event.
     files = {p.relative_to(home).as_posix() for p in home.rglob("*") if p.is_file()} - {
         p.relative_to(home).as_posix() for p in before
     }
-    assert files <= {
-        "state/device.key", "state/device.pub", "state/floor-gate.json", "state/outbox.db",
-        "state/outbox.db-wal", "state/outbox.db-shm",
+    kept = {name for name in files if name.startswith("state/lists/gate/")}
+    assert files - kept <= {
+        "state/device.key", "state/device.pub", "state/storage.key", "state/storage.cred",
+        "state/time.json", "state/outbox.db", "state/outbox.db-wal", "state/outbox.db-shm",
     }  # fmt: skip
+    names = {re.sub("[0-9a-f]{64}", "…", name.removeprefix("state/lists/gate/")) for name in kept}
+    assert names == {"life.json", "record-…", "parts/…"}
     assert b"candidate" not in (home / "state" / "outbox.db").read_bytes()
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+POLICY_OF_LISTS = ("authorisation", "arming", "decide", "place", "timekeeping")
 POLICY = [
     *sorted((ROOT / "edge" / "protocol").glob("*.py")),
-    *(ROOT / "edge" / "watchlist" / f"{name}.py" for name in ("authorisation", "decide")),
+    *(ROOT / "edge" / "watchlist" / f"{name}.py" for name in POLICY_OF_LISTS),
     *(ROOT / "edge" / "vision" / f"{name}.py" for name in ("track", "shots", "quality")),
 ]
 IMPURE = {"os", "io", "pathlib", "socket", "sqlite3", "subprocess", "threading", "time", "paho"}

@@ -28,7 +28,12 @@ EntryId = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
 
 
 class Purpose(StrEnum):
-    """What a list may be for. Nothing else is, and none may be added by configuration."""
+    """What a list may be for. Nothing else is, and none may be added by configuration.
+
+    Consent (GDPR, Art. 9(2)(a)): access, and people who asked to be kept out. Otherwise what
+    Regulation (EU) 2024/1689, Art. 5(1)(h) leaves: the missing and abducted (i), a specific and
+    imminent threat to life (ii), a person sought by the order of a court (iii).
+    """
 
     CONSENTED_ACCESS = "consented-access"
     SELF_EXCLUSION = "self-exclusion"
@@ -62,7 +67,9 @@ class Authorisation(_Part, frozen=True, kw_only=True):
         profile: kind of camera it was issued for.
         max_entries: most people it may hold.
         fpir_target: the laxest false positive identification rate it allows.
-        review: what happens with a candidate; a human decides before anything is done.
+        review: what happens with a candidate; a human decides before anything is done (AI Act,
+            Art. 14(5): confirmed by people before any action; GDPR, Art. 22). There is no other
+            value.
         reviewers: X25519 public key of the people who review, 32 bytes; None: no picture of a
             candidate may leave the device, sealed or not.
     """

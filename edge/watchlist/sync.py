@@ -1,202 +1,366 @@
-"""The seam between the transport of lists and their use.
+"""The list in force: what takes its place, what ends it, and whether it may be used right now.
 
-`offer` takes whatever bytes the transport brings, at any time, and returns at once. A thread of
-its own verifies them, applies the rules, builds the index and swaps it in as one reference.
-Whatever is refused leaves the list in force as it was. Lists are held in memory only; what is on
-disk is the floor: version and hash of the newest list used, so that nothing older comes back.
+`offer` and `withdraw` are the transport's, `stop` and `resume` the operator's; all return at once.
+A thread of its own applies the rules, builds the index beside the list in force, and swaps it in
+as one reference. `current` is asked for every frame, and gives the list only while nothing stands
+against looking (`edge.watchlist.arming`) and the indicator shows that the device looks.
+
+A list that ends finds nobody from that moment. Then it is destroyed: noted first, so that a power
+cut cannot bring it back; its memory overwritten; on the disk the key before the rest; and when
+nothing is left, a receipt is given, once. A disk that refuses holds up neither the end nor the new
+list: both hold in memory, `reasons` says what is owed, and it is tried again.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge import limits
-from edge.errors import BadInput, StorageUnavailable
-from edge.files import write_atomically
-from edge.protocol import signing
-from edge.protocol.watchlist import SNAPSHOT_TYP, decode
-from edge.watchlist.authorisation import Floor, NotYetValid, Place, check
+from edge.errors import BadInput, FormatError, IndicatorUnavailable
+from edge.protocol.event import Ending
+from edge.protocol.sealed_list import open_list
+from edge.watchlist.arming import obstacle
+from edge.watchlist.authorisation import Floor, NotYetValid, Place, check, ends
+from edge.watchlist.delivery import Delivery, SealedList
 from edge.watchlist.gallery import Gallery
 from edge.watchlist.hnsw import Kind
+from edge.watchlist.place import Fix
+from edge.watchlist.store import Ended, ListStore
+from edge.watchlist.timekeeping import Time
+from edge.watchlist.upkeep import GiveReceipt, Upkeep
 
 log = logging.getLogger(__name__)
 
 NO_LIST = "no list received yet"
 
 
+@dataclass(frozen=True, slots=True)
+class Senses:
+    """What a device knows of its surroundings, and how it shows what it does.
+
+    Attributes:
+        time: what is known of the time (`edge.health.clock`).
+        where: the position, or why there is none (`edge.health.position`).
+        show: shows whether the device is armed, or raises `IndicatorUnavailable`.
+    """
+
+    time: Callable[[], Time]
+    where: Callable[[], Fix | str]
+    show: Callable[[bool], None]
+
+
 class Watchlists:
-    """The list in force, and what is done with those that are offered."""
+    """The list in force, and what is done with those that are offered. A `ListKeeper`."""
 
     def __init__(
         self,
         place: Place,
-        trusted: Sequence[Ed25519PublicKey],
-        state_dir: Path,
+        store: ListStore,
+        senses: Senses,
         *,
-        now: Callable[[], float],
+        give_receipt: GiveReceipt,
         kind: Kind = "auto",
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        """Start with no list.
+        """Take up what is kept; `start` puts it in force.
 
         Args:
             place: what this device is.
-            trusted: keys of the list's owner.
-            state_dir: where the floor is kept.
-            now: wall clock, seconds since 1970.
+            store: what it keeps.
+            senses: its surroundings.
+            give_receipt: takes the receipts of lists that were destroyed.
             kind: of index.
-            on_change: called from the list thread when the list in force or `reason` changed.
-
-        Raises:
-            StorageUnavailable: the floor is there but damaged.
+            on_change: called from the list thread when the list in force or `reasons` changed.
         """
         self._place = place
-        self._trusted = list(trusted)
-        self._floor_file = state_dir / f"floor-{place.list_id}.json"
-        self._floor = _read_floor(self._floor_file)
-        self._now = now
+        self._store = store
+        self._senses = senses
+        self._upkeep = Upkeep(store, give_receipt)
         self._kind = kind
         self._on_change = on_change
-        self._gallery: Gallery | None = None
-        self._reason = NO_LIST
-        self._offered: bytes | None = None
-        self._waiting: bytes | None = None  # valid later, or the disk was full
+        self._floor = store.life.floor
+        self._stopped = store.life.stopped
+        self._sealed: SealedList | None = None  # held: in force, unless it waits
+        self._gallery: Gallery | None = None  # in force
+        self._armed: Gallery | None = None  # what `current` may give
+        self._next: Delivery | str | None = None  # offered, or why there is none any more
+        self._waiting: Delivery | None = None  # lacks nothing but time
         self._begins = 0.0  # from when on the waiting one is tried
-        self._closing = False
+        self._no_list = NO_LIST
+        self._refusal = self._standing = ""
+        self._said: tuple[object, ...] = ()
+        self._begun = self._closing = False
         self._wake = threading.Condition()
+        if not self._stopped:
+            try:
+                self._sealed = self._upkeep.load()
+            except FormatError as damage:
+                self._lose(damage)
         self._thread = threading.Thread(target=self._work, name="watchlist", daemon=True)
+
+    def start(self) -> None:
+        """Begin: what was cut off is finished, what is kept is put in force."""
         self._thread.start()
 
     @property
-    def reason(self) -> str:
-        """Why there is no list, or why the last one offered was refused; empty if all is well."""
-        return self._reason
+    def reasons(self) -> tuple[str, ...]:
+        """What is wrong, in words: no list, a list refused, why nothing is looked for, the disk."""
+        gallery = self._gallery
+        known = (
+            f"stopped by order: {self._stopped}" if self._stopped else "",
+            self._no_list if not gallery and not self._stopped else "",
+            self._refusal,
+            f"not looking: {self._standing}" if gallery and self._standing else "",
+            self._upkeep.trouble,
+        )
+        return tuple(reason for reason in known if reason)
 
-    def offer(self, message: bytes) -> None:
-        """Take a message from the transport; only the newest one waiting is looked at.
+    def offer(self, delivery: Delivery) -> None:
+        """Take an authentic list; only the newest one waiting is looked at."""
+        self._do(delivery)
 
-        An empty message (a cleared retained topic) withdraws the list.
+    def withdraw(self, reason: str) -> None:
+        """Destroy the list in force: those who sign it say that there is none."""
+        self._do(reason)
+
+    def stored(self) -> SealedList | None:
+        """Return the list that is held, so that only what changed need be fetched."""
+        waiting = self._waiting
+        return self._sealed or (waiting.sealed if waiting else None)
+
+    def stop(self, reason: str) -> None:
+        """Look for nobody from now on, destroy the list, and stay so until `resume`.
+
+        Args:
+            reason: by whose order, and why; in words.
+
+        Raises:
+            StorageUnavailable: it holds now, but would not survive a restart.
         """
         with self._wake:
-            self._offered = message
+            self._stopped, self._armed, gallery = reason, None, self._gallery
+            self._wake.notify()
+        if gallery is not None:
+            gallery.destroy()
+        self._store.stop(reason)
+
+    def resume(self) -> None:
+        """Lift an order to stop. The version that was destroyed does not return.
+
+        What was offered meanwhile was dropped: have the transport offer it again.
+
+        Raises:
+            StorageUnavailable: it cannot be noted: the device stays stopped.
+        """
+        self._store.resume()
+        with self._wake:
+            self._stopped, self._no_list = "", "resumed: waiting for a new version of the list"
             self._wake.notify()
 
     def current(self) -> Gallery | None:
-        """Return the list in force now, or None. Cheap: asked for every frame."""
-        gallery = self._gallery
+        """Return the list if it may be used right now, or None. Cheap: asked for every frame."""
+        gallery = self._armed
         if gallery is None:
             return None
-        now = self._now()
-        if gallery.authorisation.not_before <= now < gallery.expires:
+        if not self._obstacle(gallery, self._senses.time()):
             return gallery
         with self._wake:
-            self._wake.notify()  # the thread destroys it
+            self._wake.notify()  # the thread does what follows from it
         return None
 
     def close(self) -> None:
-        """Destroy the list in force and stop."""
+        """Stop looking and overwrite what is in memory. What is kept on the disk stays."""
         with self._wake:
             self._closing = True
             self._wake.notify()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    # --- The thread ------------------------------------------------------------------------------
+
+    def _do(self, work: Delivery | str) -> None:
+        with self._wake:
+            self._next = work
+            self._wake.notify()
 
     def _work(self) -> None:
-        while True:
-            with self._wake:
-                if self._offered is None and not self._closing:
-                    self._wake.wait(limits.LIST_CHECK_S)
-                message, self._offered = self._offered, None
-                closing = self._closing
-            if closing:
-                self._swap(None, "the device is stopping")
-                return
-            self._end_if_over()
-            if message is None and self._waiting is not None and self._now() >= self._begins:
-                message, self._waiting = self._waiting, None
-            if message is not None:
-                self._take(message)
+        try:
+            while not self._closing:
+                self.step()
+                with self._wake:
+                    if self._next is None and not self._closing:
+                        self._wake.wait(limits.LIST_CHECK_S)
+        finally:  # whatever ended it: nothing is looked for any more
+            gallery, self._gallery, self._armed = self._gallery, None, None
+            self._no_list = "lists are not looked after any more: see the log, and restart"
+            self._arm(self._senses.time())
+            if gallery is not None:
+                gallery.destroy()
 
-    def _end_if_over(self) -> None:
-        gallery = self._gallery
-        if gallery is not None and self._now() >= gallery.expires:
-            log.warning("list %s version %d has expired: destroyed", gallery.id, gallery.version)
-            self._swap(None, f"list {gallery.id} version {gallery.version} has expired")
+    def step(self) -> None:
+        """Do what is due: what the thread does again and again. For one thread."""
+        with self._wake:
+            work, self._next = self._next, None
+        time = self._senses.time()
+        if not self._begun:
+            self._begun = True
+            self._begin(time)
+        self._pass(work, time)
+        said = (self._gallery, *self.reasons)
+        if said != self._said:
+            self._said = said
+            self._on_change()
 
-    def _take(self, message: bytes) -> None:
-        """Refuse a message with its reason, or put its list in force."""
-        if not message:
-            if self._gallery is not None:
-                log.warning("the list was withdrawn: destroyed")
-            self._waiting = None
-            self._swap(None, "the list was withdrawn")
+    def _begin(self, time: Time) -> None:
+        """Put in force what was kept, if it may be; end it if the order to stop was cut off."""
+        life, kept = self._store.life, self._sealed
+        if self._stopped and life.kept:
+            version = life.floor.version
+            self._upkeep.end(
+                Ended(version=version, digest=life.kept, reason=Ending.STOPPED, ended=time.now)
+            )
+        if kept is None:
             return
         try:
-            gallery, floor = self._open(message)
-            if gallery is not None and floor != self._floor:
-                _write_floor(self._floor_file, floor)
+            watchlist = open_list(kept.head, kept.segments, kept.key, kept.list_id)
+            if watchlist.version != self._floor.version or kept.digest != self._floor.digest:
+                raise FormatError("it is not the one that was used last")
+        except BadInput as damage:
+            self._lose(damage)
+            self._upkeep.discard()
+        else:
+            self._take(Delivery(watchlist, kept), time)
+
+    def _pass(self, work: Delivery | str | None, time: Time) -> None:
+        """Do what is due. An end comes before everything else."""
+        if self._stopped:
+            self._end(Ending.STOPPED, time)
+            work = None
+        if self._gallery is not None and time.is_over(self._gallery.expires):
+            self._end(self._expiry(), time)
+        if isinstance(work, str):
+            self._end(Ending.WITHDRAWN, time)
+            self._no_list, self._refusal = work, ""
+        elif work is not None:
+            self._take(work, time)
+        elif self._waiting is not None and time.now >= self._begins:
+            self._take(self._waiting, time)
+        self._arm(time)
+        self._upkeep.pursue(time)
+
+    def _take(self, delivery: Delivery, time: Time) -> None:
+        """Refuse a list with its reason, have it wait, or put it in force."""
+        watchlist, sealed, held = delivery.watchlist, delivery.sealed, self._sealed
+        ours = held is not None and held.digest == sealed.digest
+        if (
+            held is not None
+            and ours
+            and self._gallery is not None
+            and (sealed.provenance == held.provenance or sealed.provenance.role == "urgent")
+        ):
+            self._refusal = ""  # delivered again; one that was countersigned stays so
+            return
+        try:
+            check(
+                watchlist, sealed.provenance, self._place,
+                time=time, floor=self._floor, digest=sealed.digest,
+            )  # fmt: skip
+            end = ends(watchlist, sealed.provenance)
+            gallery = Gallery(msgspec.structs.replace(watchlist, expires=end), self._kind)
         except NotYetValid as refusal:
-            self._waiting, self._begins = message, refusal.begins
-            self._refuse(refusal)
-            return
-        except StorageUnavailable as refusal:
-            self._waiting, self._begins = message, self._now() + limits.LIST_RETRY_S
-            self._refuse(refusal)
-            return
+            self._waiting, self._begins = delivery, refusal.begins
+            self._refuse(f"list waits: {refusal}")
         except BadInput as refusal:
-            self._refuse(refusal)
-            return
-        if gallery is None:  # a broker delivers a retained message again at every reconnection
-            if self._reason and self._waiting is None:
-                self._reason = ""
-                self._on_change()
-            return
-        self._floor, self._waiting = floor, None
+            if delivery is self._waiting:
+                self._waiting = None
+            if ours:  # it may not be used any more
+                over = time.is_over(ends(watchlist, sealed.provenance))
+                self._end(self._expiry() if over else Ending.NOT_AUTHORISED, time)
+            self._refuse(f"list refused: {refusal}")
+        else:
+            self._install(gallery, sealed, time)
+
+    def _refuse(self, why: str) -> None:
+        if why != self._refusal:
+            log.warning("%s", why)
+        self._refusal = why
+
+    def _install(self, gallery: Gallery, sealed: SealedList, time: Time) -> None:
+        """Put a list in force, in one step; then see to the one before, and to the disk."""
         log.info("list %s version %d: %d entries", gallery.id, gallery.version, gallery.entries)
-        self._swap(gallery, "")
+        old, held = self._gallery, self._sealed
+        self._gallery, self._sealed = gallery, sealed
+        self._floor = Floor(sealed.version, sealed.digest)
+        self._waiting, self._refusal = None, ""
+        self._arm(time)
+        if old is not None:
+            old.destroy()
+        if held is not None and held.digest != sealed.digest:
+            lives = held.key == sealed.key
+            self._upkeep.keep(sealed, _ended(held, Ending.REPLACED, time, key_lives=lives))
+        elif held != sealed:
+            self._upkeep.keep(sealed, None)
 
-    def _open(self, message: bytes) -> tuple[Gallery | None, Floor]:
-        payload, _ = signing.open_sealed(
-            message, typ=SNAPSHOT_TYP, trusted=self._trusted, max_bytes=limits.MAX_SNAPSHOT_BYTES
+    # --- Ends ------------------------------------------------------------------------------------
+
+    def _end(self, reason: Ending, time: Time) -> None:
+        """End the list that is held, in memory at once; `Upkeep` does the rest."""
+        gallery, self._gallery, self._armed, self._waiting = self._gallery, None, None, None
+        if gallery is not None:
+            gallery.destroy()
+        held, self._sealed = self._sealed, None
+        if held is None:
+            return
+        self._floor = replace(self._floor, ended=True)
+        self._no_list = f"list {held.list_id} version {held.version} has ended: {reason.value}"
+        self._upkeep.end(_ended(held, reason, time))
+
+    def _expiry(self) -> Ending:
+        held = self._sealed
+        urgent = held is not None and held.provenance.role == "urgent"
+        return Ending.NOT_COUNTERSIGNED if urgent else Ending.EXPIRED
+
+    def _lose(self, damage: BadInput) -> None:
+        log.warning("the list at rest is discarded: %s", damage)
+        self._sealed = None
+        self._no_list = f"the list at rest was damaged ({damage}): it is fetched again"
+
+    # --- Whether it may be used right now --------------------------------------------------------
+
+    def _obstacle(self, gallery: Gallery, time: Time) -> str:
+        return obstacle(
+            gallery.authorisation,
+            gallery.expires,
+            profile=self._place.profile,
+            time=time,
+            fix=self._senses.where(),
         )
-        watchlist = decode(payload)
-        digest = hashlib.sha256(payload).hexdigest()
-        check(watchlist, self._place, now=self._now(), floor=self._floor, digest=digest)
-        floor = Floor(watchlist.version, digest)
-        if self._gallery is not None and floor == self._floor:
-            return None, floor
-        return Gallery(watchlist, self._kind), floor
 
-    def _refuse(self, refusal: Exception) -> None:
-        log.warning("list refused: %s", refusal)
-        self._reason = f"list refused: {refusal}"
-        self._on_change()
-
-    def _swap(self, gallery: Gallery | None, reason: str) -> None:
-        before, self._gallery = self._gallery, gallery
-        self._reason = reason
-        if before is not None:
-            before.destroy()
-        self._on_change()
+    def _arm(self, time: Time) -> None:
+        """Show that the device looks, and only then let it look."""
+        gallery = self._gallery
+        standing = self._obstacle(gallery, time) if gallery else NO_LIST
+        if standing:
+            self._armed = None
+        try:
+            self._senses.show(not standing)
+        except IndicatorUnavailable as error:
+            standing = str(error)
+        self._standing = standing
+        with self._wake:
+            self._armed = None if standing or self._stopped else gallery
 
 
-def _read_floor(path: Path) -> Floor:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Floor)
-    except FileNotFoundError:
-        return Floor()
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise StorageUnavailable(
-            f"{path}: cannot be read ({error}). It keeps old lists out: restore it, or remove it "
-            "knowing that an older list could then be used once"
-        ) from error
-
-
-def _write_floor(path: Path, floor: Floor) -> None:
-    write_atomically(path, msgspec.json.encode(floor))
+def _ended(sealed: SealedList, reason: Ending, time: Time, *, key_lives: bool = False) -> Ended:
+    return Ended(
+        version=sealed.version,
+        digest=sealed.digest,
+        reason=reason,
+        ended=time.now,
+        key_lives=key_lives,
+    )

@@ -51,7 +51,7 @@ def test_init_says_what_it_made_and_that_the_key_is_not_encrypted(tmp_path):
         (("--valid-hours", "inf"), "more than 720"),
         (("--area", "here"), "LAT,LON,METRES"),
         (("--area", "nan,8.54,300"), "latitude"),
-        (("--max-entries", "10001"), "max_entries"),
+        (("--max-entries", "100001"), "max_entries"),
     ],
 )
 def test_init_refuses_what_every_device_would_refuse(tmp_path, options, says):

@@ -1,5 +1,6 @@
 """Every rule refuses with its own reason; local configuration can only tighten."""
 
+import dataclasses
 import math
 
 import msgspec
@@ -10,7 +11,18 @@ from hypothesis import strategies as st
 from edge import limits
 from edge.errors import ListRefused
 from edge.protocol.watchlist import Area, Authorisation, Entry, Purpose, Template, Watchlist
-from edge.watchlist.authorisation import Floor, NotYetValid, Place, check, distance_m
+from edge.watchlist.authorisation import (
+    Floor,
+    NotYetValid,
+    Place,
+    Tightening,
+    check,
+    ends,
+    strictest_fpir_target,
+)
+from edge.watchlist.delivery import Provenance
+from edge.watchlist.place import distance_m
+from edge.watchlist.timekeeping import Time
 
 NOW = 1_800_000_000
 DAY = 86400
@@ -54,8 +66,19 @@ def entries(count):
     ]
 
 
-def judge(watchlist=LIST, place=PLACE, now=NOW, floor=Floor(), digest="d"):  # noqa: B008
-    check(watchlist, place, now=now, floor=floor, digest=digest)
+REGULAR = Provenance(role="regular", signers=("a", "b"), threshold=2)
+URGENT = Provenance(role="urgent", signers=("a",), threshold=1)
+
+
+def at(now, least=0.0, doubt=""):
+    return Time(now=now, least=least, running=0.0, doubt=doubt)
+
+
+def judge(
+    watchlist=LIST, place=PLACE, now=NOW, floor=Floor(), digest="d",  # noqa: B008
+    provenance=REGULAR, time=None,
+):  # fmt: skip
+    check(watchlist, provenance, place, time=time or at(now), floor=floor, digest=digest)
 
 
 def authorised(**changes):
@@ -63,8 +86,7 @@ def authorised(**changes):
 
 
 def placed(**changes):
-    fields = {name: getattr(PLACE, name) for name in Place.__slots__}
-    return Place(**(fields | changes))
+    return dataclasses.replace(PLACE, **changes)
 
 
 def test_a_list_in_order_is_taken():
@@ -74,6 +96,7 @@ def test_a_list_in_order_is_taken():
     judge(floor=Floor(6, "other"))
 
 
+ONLY_EXCLUSION = Tightening(purposes=frozenset({Purpose.SELF_EXCLUSION}))
 ZURICH = Area(latitude=47.3769, longitude=8.5417, radius_m=1000)
 
 
@@ -83,6 +106,14 @@ ZURICH = Area(latitude=47.3769, longitude=8.5417, radius_m=1000)
         (replace(LIST, id="other"), {}, "obeys 'gate'"),
         (LIST, {"floor": Floor(8, "d")}, "version 7 is older than 8"),
         (LIST, {"floor": Floor(7, "x")}, "other content"),
+        (LIST, {"floor": Floor(7, "d", ended=True)}, "has ended and was destroyed"),
+        (LIST, {"provenance": Provenance("regular", ("a", "a"), 2)}, "signed by 1; .* needs 2"),
+        (LIST, {"provenance": Provenance("regular", (), 0)}, "signed by 0"),
+        (LIST, {"place": placed(tightening=ONLY_EXCLUSION)},
+         "for court-order; this device's configuration does not"),
+        (LIST, {"place": placed(tightening=Tightening(max_validity_s=3600))}, "at most 60 minutes"),
+        (replace(LIST, entries=entries(3)), {"place": placed(tightening=Tightening(max_entries=2))},
+         "3 entries; at most 2"),
         (replace(LIST, expires=NOW), {}, "expired"),
         (authorised(not_after=NOW - 1), {}, "expired"),
         (replace(LIST, expires=NOW + 31 * DAY, authorisation=authorised(
@@ -150,16 +181,21 @@ def test_a_list_waits_only_if_nothing_but_time_is_missing(breaches, delays):
     assert isinstance(refusal.value, NotYetValid) == (not breaches)
 
 
-def test_a_body_worn_camera_takes_shorter_and_smaller_lists():
-    worn = placed(profile="body-worn")
-    issued_for = replace(authorised(profile="body-worn"), expires=NOW + DAY - 200)
+WORN = placed(profile="body-worn")
+
+
+def test_a_body_worn_camera_takes_shorter_and_smaller_lists_and_only_with_an_area():
+    worn = WORN
+    with pytest.raises(ListRefused, match="names no area"):
+        judge(authorised(profile="body-worn"), worn)
+    issued_for = authorised(profile="body-worn", area=ZURICH)
     judge(issued_for, worn)
     longer = replace(
         issued_for,
         expires=NOW + 3 * DAY,
         authorisation=replace(issued_for.authorisation, not_after=NOW + 3 * DAY),
     )
-    with pytest.raises(ListRefused, match="at most 24 hours for a body-worn"):
+    with pytest.raises(ListRefused, match="at most 24 hours for this body-worn"):
         judge(longer, worn)
     large = replace(
         issued_for,
@@ -213,6 +249,52 @@ def test_what_is_taken_is_never_old_expired_or_too_long(version, floor, length, 
     assert length <= limits.MAX_VALIDITY_FIXED_S
 
 
+@pytest.mark.parametrize("ceiling", [None, 1, limits.MAX_LIST_SIZE_BODY_WORN + 1])
+def test_only_the_root_of_trust_lifts_the_limit_of_the_profile(ceiling):
+    most = limits.MAX_LIST_SIZE_BODY_WORN
+    large = replace(
+        authorised(profile="body-worn", area=ZURICH, max_entries=10_000), entries=entries(most + 1)
+    )
+    provenance = dataclasses.replace(REGULAR, ceiling=ceiling)
+    if ceiling == most + 1:
+        judge(large, WORN, provenance=provenance)
+        with pytest.raises(ListRefused, match="at most 5 "):  # but not the list's own
+            judge(replace(large, authorisation=replace(large.authorisation, max_entries=5)),
+                  WORN, provenance=provenance)  # fmt: skip
+    else:
+        with pytest.raises(ListRefused, match=f"at most {most} are"):
+            judge(large, WORN, provenance=provenance)
+
+
+def test_an_urgent_list_ends_a_day_after_its_issue_unless_more_sign():
+    issued = NOW - DAY + 60
+    longer = replace(authorised(not_before=issued, not_after=NOW + 9 * DAY), issued=issued,
+                     expires=NOW + 9 * DAY)  # fmt: skip
+    assert ends(longer, URGENT) == issued + limits.URGENT_VALIDITY_S == NOW + 60
+    judge(longer, provenance=URGENT)
+    with pytest.raises(ListRefused, match="not countersigned within 24 hours"):
+        judge(longer, provenance=URGENT, now=NOW + 60)
+    judge(longer, provenance=REGULAR, now=NOW + 60)
+    assert ends(longer, REGULAR) == NOW + 9 * DAY
+
+
+@given(st.integers(0, 40 * DAY), st.integers(0, 40 * DAY), st.integers(0, 40 * DAY))
+def test_nothing_but_signatures_makes_a_list_live_longer(issued, expires, not_after):
+    watchlist = replace(authorised(not_after=not_after), issued=issued, expires=expires)
+    assert ends(watchlist, REGULAR) == min(expires, not_after)
+    assert ends(watchlist, URGENT) == min(expires, not_after, issued + DAY)
+
+
+def test_a_doubted_clock_puts_a_list_off_and_destroys_nothing():
+    doubted = at(NOW + 365 * DAY, least=NOW, doubt="no NTP")
+    with pytest.raises(NotYetValid, match="clock is not trusted: no NTP") as refusal:
+        judge(time=doubted)
+    assert refusal.value.begins == 0
+    with pytest.raises(ListRefused, match="expired") as refusal:
+        judge(time=at(NOW, least=LIST.expires, doubt="no NTP"))  # certainly over, whatever it says
+    assert not isinstance(refusal.value, NotYetValid)
+
+
 near = st.integers(-2, 2).map(lambda days: days * DAY) | st.sampled_from(
     [-61, -60, -1, 0, 1, 60, 61]
 )
@@ -234,32 +316,58 @@ situations = st.fixed_dictionaries(
         "position": st.sampled_from([None, (47.3780, 8.5402), (0.0, 0.0)]),
         "worn": st.booleans(),
         "digest": st.sampled_from(["d", "x"]),
+        "ended": st.booleans(),
+        "signers": st.integers(0, 3),
+        "urgent": st.booleans(),
+        "doubt": st.sampled_from(["", "no NTP"]),
     }
 )
+# Every value that the configuration has, and more than it allows.
+tightenings = st.fixed_dictionaries(
+    {},
+    optional={
+        "purposes": st.frozensets(st.sampled_from(Purpose)),
+        "max_entries": st.integers(0, 10 * limits.MAX_LIST_SIZE),
+        "max_validity_s": st.floats(0, 1e9),
+    },
+)
+
+
+@given(st.floats(1e-9, 1), st.floats(1e-9, 1))
+def test_the_stricter_rate_counts(signed, configured):
+    used = strictest_fpir_target(replace(AUTHORISATION, fpir_target=signed), configured)
+    assert used == min(signed, configured)
+
+
 # Each value alone may be changed for one that breaks a rule.
 IN_ORDER = {
     "id": "gate", "version": 7, "issued": 0, "expires": DAY, "not_before": 0, "not_after": 40 * DAY,
     "area": ZURICH, "devices": ["camera-1"], "profile": "fixed", "max_entries": 2, "count": 2,
     "fpir_target": 0.01, "embedder": "e", "position": (47.3780, 8.5402), "worn": False,
-    "digest": "d",
+    "digest": "d", "ended": False, "signers": 2, "urgent": False, "doubt": "",
 }  # fmt: skip
 
 
 def keeps_every_rule(s):
     """The rules a second time, as plain conditions; times are relative to now."""
     end = min(s["expires"], s["not_after"])
+    dies = min(end, s["issued"] + DAY) if s["urgent"] else end
     longest = (1 if s["worn"] else 30) * DAY
     return all(
         [
             s["id"] == "gate",
-            s["version"] > 7 or (s["version"] == 7 and s["digest"] == "d"),
+            s["version"] > 7 or (s["version"] == 7 and s["digest"] == "d" and not s["ended"]),
+            s["signers"] >= (1 if s["urgent"] else 2),
+            not s["doubt"],
             s["issued"] <= limits.CLOCK_SKEW_S,
-            s["not_before"] <= 0 < end,
+            s["not_before"] <= 0 < dies,
             end - max(s["issued"], s["not_before"]) <= longest,
             "camera-1" in s["devices"],
             s["profile"] == ("body-worn" if s["worn"] else "fixed"),
             s["count"] <= s["max_entries"],
-            s["area"] is None or s["position"] == (47.3780, 8.5402),
+            s["area"] is not None
+            if s["worn"]
+            else s["area"] is None or s["position"] == (47.3780, 8.5402),
             s["fpir_target"] <= 0.01,
             s["embedder"] == "e",
         ]
@@ -268,8 +376,8 @@ def keeps_every_rule(s):
 
 @pytest.mark.parametrize("field", IN_ORDER)
 @settings(max_examples=40, deadline=None)
-@given(situations, st.sets(st.sampled_from([*IN_ORDER]), max_size=2))
-def test_a_list_is_taken_exactly_if_it_keeps_every_rule(field, drawn, others):
+@given(st.data(), situations, st.sets(st.sampled_from([*IN_ORDER]), max_size=2))
+def test_a_list_is_taken_exactly_if_it_keeps_every_rule(field, data, drawn, others):
     s = IN_ORDER | {name: drawn[name] for name in {field, *others}}
     watchlist = replace(
         authorised(
@@ -280,10 +388,23 @@ def test_a_list_is_taken_exactly_if_it_keeps_every_rule(field, drawn, others):
         id=s["id"], version=s["version"], embedder=s["embedder"], entries=entries(s["count"]),
         issued=NOW + s["issued"], expires=NOW + s["expires"],
     )  # fmt: skip
+    provenance = Provenance(
+        role="urgent" if s["urgent"] else "regular",
+        signers=tuple("abc"[: s["signers"]]),
+        threshold=1 if s["urgent"] else 2,
+    )
     place = placed(position=s["position"], profile="body-worn" if s["worn"] else "fixed")
-    try:
-        judge(watchlist, place, floor=Floor(7, "d"), digest=s["digest"])
-        taken = True
-    except ListRefused:
-        taken = False
-    assert taken == keeps_every_rule(s)
+    floor = Floor(7, "d", ended=s["ended"])
+    options = {"floor": floor, "digest": s["digest"], "provenance": provenance}
+
+    def taken(place):
+        try:
+            judge(watchlist, place, time=at(NOW, doubt=s["doubt"]), **options)
+        except ListRefused:
+            return False
+        return True
+
+    assert taken(place) == keeps_every_rule(s)
+    tighter = dataclasses.replace(place, tightening=Tightening(**data.draw(tightenings)))
+    if taken(tighter):  # whatever is configured, what the rules refuse stays refused
+        assert taken(place)

@@ -1,255 +1,113 @@
-"""The list in force: what replaces it, what does not, and why."""
+"""The list in force: what replaces it, what ends it, what is kept of it."""
 
-import hashlib
-import re
+import errno
+import logging
+import os
 import threading
 import time
 
-import msgspec
-import numpy as np
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edge import files, limits
-from edge.errors import StorageUnavailable
-from edge.protocol import signing
-from edge.protocol.watchlist import SNAPSHOT_TYP, encode
-from edge.watchlist.sync import NO_LIST, Watchlists
-from tests.watchlist.test_authorisation import LIST, NOW, PLACE, ZURICH, authorised, replace
-from tests.watchlist.test_gallery import DIMENSION, directions, entry
+from edge import limits
+from edge.errors import IndicatorUnavailable, StorageUnavailable
+from edge.protocol import list_key
+from edge.watchlist import store as storing
+from edge.watchlist.place import Fix
+from edge.watchlist.store import ListStore
+from edge.watchlist.sync import NO_LIST
+from tests.watchlist.lists import KEY, STORAGE_KEY, A, B, Device, delivery, listing, vouched
+from tests.watchlist.test_authorisation import (
+    LIST,
+    NOW,
+    REGULAR,
+    URGENT,
+    WORN,
+    ZURICH,
+    authorised,
+    placed,
+)
+from tests.watchlist.test_gallery import directions, entry
 
-KEY = Ed25519PrivateKey.generate()
-A, B = directions(2)
-
-
-def listing(version=1, *entries, base=LIST, **changes):
-    return replace(base, version=version, dimension=DIMENSION, entries=list(entries), **changes)
-
-
-def sealed(watchlist, key=KEY, typ=SNAPSHOT_TYP):
-    return signing.seal(encode(watchlist), typ=typ, key=key)
-
-
-class Device:
-    """A `Watchlists` with a clock of its own, and the means to wait for it."""
-
-    def __init__(self, state_dir, now=NOW):
-        self.now = now
-        self.changes = threading.Semaphore(0)
-        self.lists = Watchlists(
-            PLACE, [KEY.public_key()], state_dir,
-            now=lambda: self.now, on_change=self.changes.release,
-        )  # fmt: skip
-
-    def offer(self, message):
-        """Offer a message and wait for what it changes."""
-        self.lists.offer(message)
-        assert self.changes.acquire(timeout=5)
-        return self
-
-    def version(self):
-        current = self.lists.current()
-        return current and current.version
+GOOD = delivery(listing(5, entry(1, A)))
+NEXT = delivery(listing(6, entry(2, B)))
+LATER = delivery(listing(6, entry(1, A), base=authorised(not_before=NOW + 600)))
 
 
 @pytest.fixture
-def device(tmp_path, monkeypatch):
-    monkeypatch.setattr(limits, "LIST_CHECK_S", 0.01)
-    device = Device(tmp_path)
-    yield device
-    device.lists.close()
+def device(tmp_path):
+    return Device(tmp_path)
+
+
+# --- Taking --------------------------------------------------------------------------------------
 
 
 def test_a_new_list_takes_the_place_of_the_old_which_is_destroyed(device):
-    assert device.lists.reason == NO_LIST
-    first = device.offer(sealed(listing(1, entry(1, A)))).lists.current()
-    assert (device.version(), device.lists.reason) == (1, "")
+    assert device.said() == NO_LIST
+    first = device.offer(delivery(listing(1, entry(1, A)))).lists.current()
+    assert (device.version(), device.said()) == (1, "")
     memory = first._index._vectors
-    device.offer(sealed(listing(2, entry(2, B))))
+    device.offer(delivery(listing(2, entry(2, B))))
     assert device.version() == 2
     assert not memory.any()
     assert first.search(A, NOW, 1) == []
-
-
-GOOD = sealed(listing(5, entry(1, A)))
-
-
-def scaled(scale):
-    """A list, rightly signed, whose only template has this scale."""
-    payload = encode(listing(6, entry(1, A)))
-    right = str(entry(1, A).templates[0].scale).encode()
-    assert payload.count(right) == 1
-    return signing.seal(payload.replace(right, scale), typ=SNAPSHOT_TYP, key=KEY)
+    assert device.receipts.reasons() == [(1, "replaced")]
 
 
 @pytest.mark.parametrize(
-    ("message", "reason"),
+    ("watchlist", "reason"),
     [
-        (encode(listing(6)), "not a compact JWS|not a JWS"),
-        (GOOD.rpartition(b".")[0] + b".", "signature|JWS"),
-        (GOOD[:-8] + b"AAAAAAAA", "does not hold"),
-        (GOOD.replace(b".e", b".f", 1), "does not hold|not a"),
-        (sealed(listing(6), Ed25519PrivateKey.generate()), "not trusted"),
-        (sealed(listing(6), typ="lethe-event+jws"), "expected 'lethe-watchlist"),
-        (signing.seal(b"{", typ=SNAPSHOT_TYP, key=KEY), "documented form"),
-        (signing.seal(b"\xff" * 99, typ=SNAPSHOT_TYP, key=KEY), "documented form"),
-        (scaled(b"NaN"), "documented form"),
-        (scaled(b"null"), "Expected `float`, got `null`"),
-        (scaled(b"1e999"), "documented form|scale"),
-        (scaled(b"-0.5"), "scale -0.5 is not in"),
-        (sealed(listing(6, entry(1, directions(1, dimension=8)[0]))), "template of 8, not 16"),
-        (sealed(listing(4)), "version 4 is older than 5"),
-        (sealed(listing(5)), "other content"),
-        (sealed(listing(6, expires=NOW - 9)), "expired"),
-        (sealed(listing(6, id="other")), "obeys 'gate'"),
-        (sealed(listing(6, base=authorised(devices=["elsewhere"]))), "not issued for device"),
-        (sealed(listing(6, base=authorised(profile="body-worn"))), "this one is fixed"),
-        (sealed(listing(6, base=authorised(area=ZURICH))), "set device.position"),
-        (sealed(listing(6, base=authorised(fpir_target=0.5))), "laxer than 0.01"),
-        (sealed(listing(6, *(entry(i, A) for i in range(4)))), "at most 3"),
-        (sealed(listing(6, embedder="other")), "enrol again"),
-        (sealed(listing(6, issued=NOW + 9999)), "in the future"),
-        (b"x" * 300, "not a compact JWS"),
-        (b"." * 300, "not a compact JWS"),
-        (b"..", "signature|JWS"),
-        (b"\x00.\xff.\x00", "signature|JWS"),
+        (listing(4), "version 4 is older than 5"),
+        (listing(5), "other content"),
+        (listing(6, expires=NOW - 9), "expired"),
+        (listing(6, id="other"), "obeys 'gate'"),
+        (listing(6, base=authorised(devices=["elsewhere"])), "not issued for device"),
+        (listing(6, base=authorised(profile="body-worn")), "this one is fixed"),
+        (listing(6, base=authorised(area=ZURICH)), "set device.position"),
+        (listing(6, base=authorised(fpir_target=0.5)), "laxer than 0.01"),
+        (listing(6, *(entry(i, A) for i in range(4))), "at most 3"),
+        (listing(6, embedder="other"), "enrol again"),
+        (listing(6, issued=NOW + 9999), "in the future"),
     ],
 )
-def test_what_is_refused_leaves_the_list_in_force_and_says_why(device, message, reason, caplog):
-    device.offer(GOOD).offer(message)
+def test_what_is_refused_leaves_the_list_in_force_and_says_why(device, watchlist, reason, caplog):
+    device.offer(GOOD).offer(delivery(watchlist))
     assert device.version() == 5
-    assert device.lists.reason.startswith("list refused: ")
-    assert re.search(reason, device.lists.reason), device.lists.reason
-    assert "list refused" in caplog.text
+    assert reason in device.said()
+    assert reason in caplog.text
+    assert device.receipts.given == {}
+    assert device.restart().version() == 5
 
 
-def test_an_oversize_message_is_refused_unread(device, monkeypatch):
-    monkeypatch.setattr(limits, "MAX_SNAPSHOT_BYTES", len(GOOD) - 1)
-    device.offer(GOOD)
-    assert device.version() is None
-    assert f"at most {len(GOOD) - 1}" in device.lists.reason
+def test_a_list_of_too_few_signatures_is_refused(device):
+    few = vouched(GOOD, REGULAR.__class__("regular", ("a",), 2))
+    assert "signed by 1; its role needs 2" in device.offer(few).said()
 
 
 def test_the_same_list_again_changes_nothing(device):
     before = device.offer(GOOD).lists.current()
-    device.lists.offer(GOOD)  # what a broker does at every reconnection
-    device.offer(sealed(listing(1)))  # refused: by then the one before has been looked at
-    assert device.lists.current() is before
+    assert device.offer(GOOD).lists.current() is before
     assert before.search(A, NOW, 1)
 
 
 def test_the_same_list_again_clears_what_was_said_of_a_worse_one(device):
-    device.offer(GOOD).offer(b"injected")
-    assert "refused" in device.lists.reason
-    device.offer(GOOD)
-    assert (device.version(), device.lists.reason) == (5, "")
-
-
-LATER = sealed(listing(6, entry(1, A), base=authorised(not_before=NOW + 600)))
-
-
-def test_a_list_that_begins_later_is_kept_until_then(device):
-    device.offer(GOOD).offer(LATER)
-    assert "valid in 10 minutes" in device.lists.reason
+    device.offer(GOOD).offer(delivery(listing(4)))
+    assert "refused" in device.said()
+    assert device.offer(GOOD).said() == ""
     assert device.version() == 5
-    device.now += 600
-    assert device.changes.acquire(timeout=5)
+
+
+def test_only_the_newest_of_what_waits_is_looked_at(device):
+    device.lists.offer(GOOD)
+    device.lists.offer(NEXT)
+    device.settle()
     assert device.version() == 6
+    assert device.receipts.given == {}
 
 
-def test_what_is_refused_does_not_displace_a_list_that_begins_later(device):
-    device.offer(LATER).offer(b"injected").offer(sealed(listing(7, id="other")))
-    device.now += 600
-    assert device.changes.acquire(timeout=5)
-    assert (device.version(), device.lists.reason) == (6, "")
-
-
-def test_what_is_withdrawn_or_replaced_does_not_begin_later(device):
-    device.offer(LATER).offer(sealed(listing(7)))
-    device.now += 600
-    device.offer(b"injected")  # after this nothing is under way
-    assert device.version() == 7
-    device.offer(sealed(listing(8, base=authorised(not_before=NOW + 900)))).offer(b"")
-    device.now += 600
-    device.offer(b"injected")
-    assert device.version() is None
-
-
-def test_at_its_end_a_list_is_destroyed(device):
-    gallery = device.offer(GOOD).lists.current()
-    memory = gallery._index._vectors
-    device.now = LIST.expires
-    assert device.version() is None, "at once, whatever the thread does"
-    assert device.changes.acquire(timeout=5)
-    assert not memory.any()
-    assert "expired" in device.lists.reason
-
-
-def test_a_clock_that_jumps_back_before_the_beginning_ends_the_looking(device):
-    device.offer(GOOD)
-    device.now = LIST.authorisation.not_before - 1
-    assert device.version() is None
-
-
-def test_an_empty_message_withdraws_the_list(device):
-    device.offer(GOOD).offer(b"")
-    assert device.version() is None
-    assert "withdrawn" in device.lists.reason
-    device.offer(GOOD)
-    assert device.version() == 5, "the owner may publish it again"
-
-
-def test_nothing_older_comes_back_after_a_restart(tmp_path):
-    first = Device(tmp_path).offer(GOOD)
-    first.lists.close()
-    second = Device(tmp_path)
-    second.offer(sealed(listing(4)))
-    assert "older than 5" in second.lists.reason
-    second.offer(GOOD)
-    assert second.version() == 5
-    second.lists.close()
-    floor = msgspec.json.decode((tmp_path / "floor-gate.json").read_bytes())
-    assert floor == {
-        "version": 5,
-        "digest": hashlib.sha256(encode(listing(5, entry(1, A)))).hexdigest(),
-    }
-
-
-def test_the_list_itself_is_never_on_the_disk(tmp_path):
-    Device(tmp_path).offer(GOOD).lists.close()
-    for path in tmp_path.iterdir():
-        assert entry(1, A).templates[0].vector not in path.read_bytes()
-        assert entry(1, A).id.encode() not in path.read_bytes()
-
-
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"{", b"\0" * 90, b"[]", b'{"version": "5"}', b'{"digest": "\xff"}', b'{"a":' * 10**5],
-)
-def test_a_damaged_floor_lets_nothing_start(tmp_path, content):
-    (tmp_path / "floor-gate.json").write_bytes(content)
-    with pytest.raises(StorageUnavailable, match="restore it"):
-        Device(tmp_path)
-
-
-def test_a_list_whose_floor_cannot_be_stored_is_not_used_until_it_can(device, monkeypatch):
-    device.offer(GOOD)
-
-    def full(*_arguments, **_options):
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(files.os, "fsync", full)
-        device.offer(sealed(listing(6)))
-    assert device.version() == 5
-    assert "No space left" in device.lists.reason
-    device.now += limits.LIST_RETRY_S
-    assert device.changes.acquire(timeout=5)
-    assert (device.version(), device.lists.reason) == (6, "")
-
-
-def test_lists_are_swapped_under_those_who_search(device):
-    device.offer(sealed(listing(1, entry(1, A))))
+def test_lists_are_swapped_under_those_who_search(device, monkeypatch):
+    monkeypatch.setattr(limits, "LIST_CHECK_S", 0.01)
+    device.lists.start()
+    device.lists.offer(delivery(listing(1, entry(1, A))))
     stop, wrong, searches = threading.Event(), [], [0] * 4
 
     def search(number):
@@ -263,22 +121,508 @@ def test_lists_are_swapped_under_those_who_search(device):
     threads = [threading.Thread(target=search, args=(i,)) for i in range(4)]
     for thread in threads:
         thread.start()
-    for version in range(2, 60):
-        device.offer(sealed(listing(version, entry(version, A))))
+    for version in range(2, 30):
+        device.lists.offer(delivery(listing(version, entry(version, A))))
+        patience = time.monotonic() + 10
+        while device.version() != version and time.monotonic() < patience:
+            time.sleep(0.001)
     stop.set()
     for thread in threads:
         thread.join()
+    device.lists.close()
     assert not wrong
     assert all(searches)
-    assert device.version() == 59
+    assert [r.list.version for r in device.receipts.given.values()] == [*range(1, 29)]
 
 
-def test_only_the_newest_of_many_waiting_messages_is_looked_at(device):
-    big = sealed(listing(2, *(entry(i, v) for i, v in enumerate(np.tile(directions(50), (40, 1))))))
-    for _ in range(20):
-        device.lists.offer(big)
-    device.lists.offer(sealed(listing(3)))
-    patience = time.monotonic() + 5
-    while device.version() != 3 and time.monotonic() < patience:
-        time.sleep(0.01)
-    assert device.version() == 3
+def test_closing_overwrites_memory_and_keeps_the_disk(device, monkeypatch):
+    monkeypatch.setattr(limits, "LIST_CHECK_S", 0.01)
+    gallery = device.offer(GOOD).lists.current()
+    memory = gallery._index._vectors
+    device.lists.start()
+    device.lists.close()
+    assert not memory.any()
+    assert device.lists.current() is None
+    assert device.shown[-1] is False
+    assert device.restart().version() == 5
+    assert device.receipts.given == {}
+
+
+def test_a_thread_that_dies_leaves_nothing_armed(device, monkeypatch):
+    device.offer(GOOD)
+    died = threading.Event()
+    monkeypatch.setattr(threading, "excepthook", lambda _: died.set())
+    monkeypatch.setattr(device.lists._upkeep, "pursue", lambda _time: 1 / 0)
+    device.lists.start()
+    assert died.wait(10)
+    assert device.version() is None
+    assert "not looked after" in device.said()
+
+
+# --- Time ----------------------------------------------------------------------------------------
+
+
+def test_a_list_that_begins_later_is_kept_until_then(device):
+    device.offer(GOOD).offer(LATER)
+    assert "list waits: valid in 10 minutes" in device.said()
+    assert device.version() == 5
+    assert device.later(600).version() == 6
+    assert device.said() == ""
+
+
+def test_what_is_refused_does_not_displace_a_list_that_begins_later(device):
+    device.offer(LATER).offer(delivery(listing(7, id="other")))
+    assert device.later(600).version() == 6
+    assert device.said() == ""
+
+
+def test_what_is_withdrawn_or_replaced_does_not_begin_later(device):
+    device.offer(LATER).offer(delivery(listing(7)))
+    assert device.later(600).version() == 7
+    device.offer(delivery(listing(8, base=authorised(not_before=NOW + 900)))).withdraw()
+    assert device.later(600).version() is None
+
+
+def test_at_its_end_a_list_finds_nobody_at_once_and_is_destroyed(device):
+    gallery = device.offer(GOOD).lists.current()
+    memory = gallery._index._vectors
+    device.now = LIST.expires
+    assert device.version() is None, "at once, whatever the thread does"
+    assert gallery.search(A, device.now, 1) == []
+    device.settle()
+    assert not memory.any()
+    assert "has ended: expired" in device.said()
+    assert device.receipts.reasons() == [(5, "expired")]
+    assert device.files() == {"life.json"}
+
+
+def test_what_has_expired_does_not_return_whatever_the_clock_says(device):
+    device.offer(GOOD)
+    device.later(LIST.expires - NOW)
+    device.now = NOW
+    device.offer(GOOD)
+    assert device.version() is None
+    assert "has ended and was destroyed; publish a new version" in device.said()
+    assert device.restart().offer(GOOD).version() is None
+    assert device.offer(NEXT).version() == 6
+
+
+def test_a_list_that_expired_while_the_device_was_off_is_destroyed_at_the_start(device):
+    device.offer(GOOD)
+    device.now = LIST.expires + 9999
+    device.restart()
+    assert device.version() is None
+    assert device.receipts.reasons() == [(5, "expired")]
+    assert device.files() == {"life.json"}
+
+
+def test_a_clock_in_doubt_suspends_and_destroys_nothing(device):
+    device.offer(GOOD)
+    device.now, device.doubt = LIST.expires + 365 * 86400, "it has jumped"
+    assert device.version() is None
+    assert "not looking: the clock is not trusted: it has jumped" in device.settle().said()
+    assert "list waits: the clock is not trusted" in device.restart().said()
+    assert device.receipts.given == {}
+    device.now, device.doubt = NOW, ""
+    assert device.settle().version() == 5
+    assert device.said() == ""
+
+
+def test_what_is_over_for_certain_is_destroyed_whatever_the_clock_says(device):
+    device.offer(GOOD)
+    device.now, device.doubt = 0.0, "no NTP"
+    device.least = LIST.expires
+    assert device.settle().receipts.reasons() == [(5, "expired")]
+
+
+def test_a_list_kept_while_the_clock_is_in_doubt_is_ended_when_its_time_is_over(device):
+    device.offer(GOOD)
+    device.doubt = "no NTP"
+    device.restart()
+    device.least = LIST.expires
+    assert device.settle().receipts.reasons() == [(5, "expired")]
+    assert device.files() == {"life.json"}
+
+
+# --- Who has signed ------------------------------------------------------------------------------
+
+LONG = listing(5, entry(1, A), base=authorised(not_after=NOW + 9 * 86400), expires=NOW + 9 * 86400)
+HURRIED = delivery(LONG, URGENT)
+DAY_OVER = LONG.issued + limits.URGENT_VALIDITY_S - NOW
+
+
+def test_an_urgent_list_ends_after_a_day(device):
+    device.offer(HURRIED)
+    assert device.later(DAY_OVER - 1).version() == 5
+    assert device.later(1).version() is None
+    assert device.receipts.reasons() == [(5, "not-countersigned")]
+    device.offer(vouched(HURRIED, REGULAR))  # too late
+    assert device.version() is None
+
+
+def test_an_urgent_list_that_was_countersigned_lives_on_also_after_a_restart(device):
+    device.offer(HURRIED).offer(vouched(HURRIED, REGULAR))
+    assert device.later(DAY_OVER).version() == 5
+    assert device.restart().version() == 5
+    device.offer(HURRIED)  # the urgent role's copy comes again: it takes nothing back
+    assert device.version() == 5
+    assert device.receipts.given == {}
+
+
+def test_a_list_in_force_that_the_root_of_trust_no_longer_allows_is_destroyed(tmp_path):
+    device = Device(tmp_path, place=placed())
+    large = delivery(
+        listing(5, *(entry(i, A) for i in range(3)), base=authorised(max_entries=3)), REGULAR
+    )
+    device.offer(large)
+    weaker = vouched(large, REGULAR.__class__("regular", ("a",), 3))
+    device.offer(weaker)
+    assert device.version() is None
+    assert device.receipts.reasons() == [(5, "not-authorised")]
+
+
+# --- Ends ----------------------------------------------------------------------------------------
+
+
+def test_a_withdrawn_list_is_destroyed_and_only_a_new_version_follows(device):
+    device.offer(GOOD).withdraw("withdrawn by its owner")
+    assert device.version() is None
+    assert device.said() == "withdrawn by its owner"
+    assert device.receipts.reasons() == [(5, "withdrawn")]
+    assert device.offer(GOOD).version() is None
+    assert device.offer(NEXT).version() == 6
+
+
+def test_withdrawing_nothing_gives_no_receipt(device):
+    device.withdraw()
+    device.offer(GOOD).withdraw().withdraw()
+    assert len(device.receipts.given) == 1
+
+
+def test_an_order_to_stop_holds_at_once_and_over_a_restart(device):
+    gallery = device.offer(GOOD).lists.current()
+    device.lists.stop("order 7/2026")
+    assert device.version() is None, "at once, whatever the thread does"
+    assert gallery.search(A, NOW, 1) == []
+    device.settle()
+    assert device.said() == "stopped by order: order 7/2026"
+    assert device.receipts.reasons() == [(5, "stopped")]
+    assert device.files() == {"life.json"}
+    assert device.offer(NEXT).version() is None
+    assert device.restart().offer(NEXT).version() is None
+    assert "order 7/2026" in device.said()
+    device.lists.resume()
+    assert "resumed" in device.settle().said()
+    assert device.offer(GOOD).version() is None, "what was destroyed does not return"
+    assert device.offer(NEXT).version() == 6
+
+
+def test_an_order_to_stop_that_was_cut_off_is_carried_out_at_the_next_start(device):
+    device.offer(GOOD)
+    device.lists.stop("order")  # and the power goes
+    device.restart()
+    assert device.version() is None
+    assert device.receipts.reasons() == [(5, "stopped")]
+    assert device.files() == {"life.json"}
+
+
+def test_a_receipt_says_what_was_destroyed_and_when(device):
+    device.offer(GOOD).later(5).withdraw()
+    (receipt,) = device.receipts.given.values()
+    assert receipt.list.id == "gate"
+    assert receipt.digest == GOOD.sealed.digest
+    assert receipt.ended.timestamp() == receipt.destroyed.timestamp() == NOW + 5
+    assert receipt.what == ("key", "index", "segments", "head")
+
+
+def test_a_receipt_does_not_claim_a_key_that_is_still_in_use(device):
+    device.offer(GOOD).offer(NEXT)
+    device.offer(delivery(listing(7, entry(1, A)), key=list_key.new_key()))
+    first, second = device.receipts.given.values()
+    assert first.what == ("index", "segments", "head")
+    assert second.what == ("key", "index", "segments", "head")
+
+
+def test_a_receipt_that_cannot_be_given_is_given_later_once(device):
+    device.receipts.refuses = StorageUnavailable("outbox: disk full")
+    device.offer(GOOD).withdraw()
+    assert "outbox: disk full" in device.said()
+    assert device.version() is None
+    device.receipts.refuses = None
+    device.later(limits.LIST_RETRY_S)
+    assert device.receipts.reasons() == [(5, "withdrawn")]
+    assert "disk full" not in device.said()
+    device.restart()
+    assert len(device.receipts.given) == 1
+
+
+# --- At rest -------------------------------------------------------------------------------------
+
+
+def test_after_a_restart_the_list_is_there_without_a_broker(device):
+    device.offer(GOOD)
+    assert device.restart().version() == 5
+    assert device.lists.current().search(A, NOW, 1)
+    assert device.lists.stored() == GOOD.sealed
+
+
+def test_nothing_that_is_kept_can_be_read_without_the_storage_key(device):
+    device.offer(GOOD)
+    template = entry(1, A).templates[0].vector
+    for path in device.folder.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert KEY not in content
+            assert template not in content
+            assert bytes.fromhex(entry(1, A).id) not in content
+            assert path.stat().st_mode & 0o077 == 0
+
+
+def test_only_what_changed_is_written_and_only_what_is_needed_is_kept(device):
+    many = [entry(i, v) for i, v in enumerate(directions(1200))]
+    roomy = authorised(max_entries=10_000)
+    device.offer(delivery(listing(5, *many, base=roomy)))
+    before = {p.name: p.stat().st_mtime_ns for p in device.folder.rglob("parts/*")}
+    kept = device.lists.stored().segments.values()
+    device.offer(delivery(listing(6, *many[1:], base=roomy), kept=kept))
+    after = {p.name: p.stat().st_mtime_ns for p in device.folder.rglob("parts/*")}
+    assert set(after) == {device.lists.stored().digest, *device.lists.stored().segments}
+    assert len(after.items() - before.items()) == 2, "the head, and one segment"
+    assert len(before) == len(after) > 4
+
+
+def damage(path, kind):
+    content = path.read_bytes()
+    if kind == "gone":
+        path.unlink()
+    elif kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "zeros":
+        path.write_bytes(bytes(len(content)))
+    elif kind == "long":
+        path.write_bytes(content + b"x" * 2_000_000)
+    elif kind == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    else:
+        middle = len(content) // 2
+        path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+
+
+@pytest.mark.parametrize("kind", ["gone", "empty", "zeros", "long", "cut", "flipped"])
+@pytest.mark.parametrize("what", ["record-*", "parts/*"])
+def test_a_damaged_list_is_discarded_with_the_reason_and_fetched_again(device, what, kind):
+    device.offer(GOOD)
+    damage(sorted(device.folder.rglob(what))[0], kind)
+    device.restart()
+    assert device.version() is None
+    assert "at rest was damaged" in device.said()
+    assert device.lists.stored() is None
+    assert device.receipts.given == {}, "it has not ended"
+    assert device.files() == {"life.json"}
+    assert device.offer(GOOD).version() == 5, "the same version, sent again"
+    assert device.restart().version() == 5
+
+
+def test_a_list_kept_under_another_storage_key_is_discarded(device, monkeypatch):
+    device.offer(GOOD)
+    monkeypatch.setattr("tests.watchlist.lists.STORAGE_KEY", bytes(32))
+    assert "of another storage key" in device.restart().said()
+
+
+@pytest.mark.parametrize("swap", ["older", "other list"])
+def test_a_list_put_in_place_of_the_one_used_last_is_discarded(device, swap):
+    """Whoever can write the disk, but has not the storage key, can only take the list away."""
+    device.offer(GOOD)
+    kept = {p.relative_to(device.folder): p.read_bytes() for p in device.folder.rglob("record-*")}
+    parts = {p.relative_to(device.folder): p.read_bytes() for p in device.folder.rglob("parts/*")}
+    device.offer(NEXT)
+    (record,) = device.folder.rglob("record-*")
+    if swap == "older":
+        (old,) = kept.values()
+        record.write_bytes(old)
+        for path, content in parts.items():
+            (device.folder / path).write_bytes(content)
+    else:
+        other = ListStore(device.folder / "else", "else", STORAGE_KEY)
+        other.save(NEXT.sealed, None)
+        (foreign,) = (device.folder / "else").glob("record-*")
+        record.write_bytes(foreign.read_bytes())
+    device.restart()
+    assert device.version() is None
+    assert "damaged" in device.said()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"\0" * 90, b"[]", b'{"floor": 5}', b'{"kept": "\xff"}', b'{"a":' * 10**5,
+     b'{"unknown": 1}', b" " * 10**6],
+)  # fmt: skip
+def test_where_it_is_not_known_what_was_ordered_nothing_is_looked_for(device, content):
+    device.offer(GOOD)
+    (device.folder / "lists" / "life.json").write_bytes(content)
+    device.restart()
+    assert device.version() is None
+    assert "life.json is damaged" in device.said()
+    assert device.offer(NEXT).version() is None
+    device.lists.resume()
+    assert device.settle().offer(NEXT).version() == 6
+    assert device.restart().version() == 6
+
+
+# --- A disk that refuses -------------------------------------------------------------------------
+
+
+class Disk:
+    """Refuses to write, as a full disk does, or to change anything, as a read-only one does."""
+
+    def __init__(self, monkeypatch):
+        self.state = "well"
+        self.monkeypatch = monkeypatch
+        real_open, real_mkstemp = storing.Path.open, storing.write_atomically
+
+        def open_(path, mode="r", *args, **options):
+            if "w" in mode and self.state == "full":
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            if ("w" in mode or "+" in mode) and self.state == "read-only":
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+            return real_open(path, mode, *args, **options)
+
+        def write(path, content, **options):
+            if self.state != "well" and not (self.state == "full" and self.has_room):
+                raise StorageUnavailable(f"{path}: cannot be written: {self.state}")
+            return real_mkstemp(path, content, **options)
+
+        real_unlink = storing.Path.unlink
+
+        def unlink(path, **options):
+            if self.state == "read-only":
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+            real_unlink(path, **options)
+            self.has_room = True
+
+        self.has_room = False
+        monkeypatch.setattr(storing.Path, "open", open_)
+        monkeypatch.setattr(storing.Path, "unlink", unlink)
+        monkeypatch.setattr(storing, "write_atomically", write)
+
+
+@pytest.fixture
+def disk(monkeypatch):
+    return Disk(monkeypatch)
+
+
+@pytest.mark.parametrize("state", ["full", "read-only"])
+def test_a_list_that_cannot_be_kept_is_used_from_memory_and_kept_later(device, disk, state):
+    device.offer(GOOD)
+    disk.state = state
+    device.offer(NEXT)
+    assert device.version() == 6, "whoever was revoked is not looked for any more"
+    assert "cannot" in device.said()
+    disk.state = "well"
+    device.later(limits.LIST_RETRY_S)
+    assert device.said() == ""
+    assert device.receipts.reasons() == [(5, "replaced")]
+    assert device.restart().version() == 6
+
+
+def test_on_a_full_disk_the_old_list_goes_first_and_makes_room(device, disk):
+    device.offer(GOOD)
+    disk.state = "full"
+    device.offer(NEXT)
+    assert not any("record" in name for name in device.files())
+    assert device.restart().version() is None, "the old one does not return"
+    assert device.receipts.reasons() == [(5, "replaced")]
+
+
+@pytest.mark.parametrize("end", ["withdraw", "expire"])
+@pytest.mark.parametrize("state", ["full", "read-only"])
+def test_a_disk_that_refuses_holds_up_no_end(device, disk, state, end):
+    gallery = device.offer(GOOD).lists.current()
+    disk.state = state
+    if end == "withdraw":
+        device.withdraw()
+    else:
+        device.later(LIST.expires - NOW)
+    assert device.version() is None
+    assert gallery.search(A, NOW, 1) == []
+    if state == "read-only":
+        assert "cannot be" in device.said()
+        assert device.receipts.given == {}, "it is not destroyed yet, and nobody says so"
+        disk.state = "well"
+        device.later(limits.LIST_RETRY_S)
+    assert device.files() == {"life.json"}
+    assert [reason for _, reason in device.receipts.reasons()] in (["withdrawn"], ["expired"])
+
+
+def test_an_order_to_stop_that_cannot_be_written_down_holds_and_is_said(device, disk):
+    device.offer(GOOD)
+    disk.state = "read-only"
+    with pytest.raises(StorageUnavailable):
+        device.lists.stop("order")
+    assert device.settle().version() is None
+    assert "stopped by order" in device.said()
+
+
+def test_a_list_that_ended_before_it_could_be_kept_does_not_return(device, disk):
+    device.offer(GOOD)
+    disk.state = "read-only"
+    device.offer(NEXT).withdraw()
+    disk.state = "well"
+    device.later(limits.LIST_RETRY_S)
+    assert sorted(device.receipts.reasons()) == [(5, "replaced"), (6, "withdrawn")]
+    assert device.offer(NEXT).version() is None
+    assert device.restart().offer(NEXT).version() is None
+
+
+# --- Place and lamp ------------------------------------------------------------------------------
+
+PATROL = delivery(listing(5, entry(1, A), base=authorised(profile="body-worn", area=ZURICH)))
+HERE, ELSEWHERE = Fix(47.3780, 8.5402, 5.0), Fix(46.0, 8.5, 5.0)
+
+
+@pytest.fixture
+def worn(tmp_path):
+    return Device(tmp_path, place=WORN)
+
+
+def test_a_body_worn_camera_looks_inside_its_area_only_and_shows_it(worn):
+    worn.offer(PATROL)
+    assert worn.version() is None
+    assert worn.said() == "not looking: no position: no receiver"
+    assert not any(worn.shown)
+    worn.fix = HERE
+    assert worn.version() is None, "it has not shown it yet"
+    assert worn.settle().version() == 5
+    assert worn.shown[-1] is True
+    worn.fix = ELSEWHERE
+    assert worn.version() is None, "at once"
+    assert "from its centre" in worn.settle().said()
+    assert worn.shown[-1] is False
+    assert worn.receipts.given == {}, "whoever walks out of the area may come back"
+    worn.fix = HERE
+    assert worn.settle().version() == 5
+
+
+def test_a_lamp_that_does_not_light_means_nobody_is_looked_for(worn):
+    worn.fix = HERE
+    worn.lamp_error = IndicatorUnavailable("lamp red stays at 0 of 255")
+    worn.offer(PATROL)
+    assert worn.version() is None
+    assert worn.said() == "not looking: lamp red stays at 0 of 255"
+    worn.lamp_error = None
+    assert worn.settle().version() == 5
+    worn.lamp_error = IndicatorUnavailable("lamp red stays at 0 of 255")
+    assert worn.settle().version() is None
+
+
+def test_a_change_is_told_once(device):
+    told = []
+    device.lists._on_change = lambda: told.append(device.lists.reasons)
+    device.offer(GOOD).settle().settle()
+    assert told == [()]
+
+
+def test_the_log_says_what_ended(device, caplog):
+    caplog.set_level(logging.WARNING)
+    device.offer(GOOD).withdraw()
+    assert "version 5 has ended (withdrawn): destroyed" in caplog.text

@@ -1,0 +1,176 @@
+"""Doing on the disk what was decided in memory, and again until it is done.
+
+A list that has ended is destroyed and its receipt given, once; a list that has come into force is
+kept. A disk that is full or cannot be written holds up no decision: what is owed is remembered,
+said (`trouble`), and tried again every `limits.LIST_RETRY_S`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from edge import limits
+from edge.errors import FormatError, StorageUnavailable
+from edge.protocol.event import Ending, ListVersion, Receipt
+from edge.watchlist.delivery import SealedList
+from edge.watchlist.store import Ended, ListStore
+from edge.watchlist.timekeeping import Time
+
+log = logging.getLogger(__name__)
+
+GiveReceipt = Callable[[Receipt, str], object]
+"""Stores a receipt durably, under a name under which it is stored once (`Outbox.put`)."""
+
+
+class Upkeep:
+    """What is still to be done in a store. For one thread.
+
+    Attributes:
+        trouble: why it cannot be done at the moment, in words; empty if it can.
+    """
+
+    def __init__(self, store: ListStore, give_receipt: GiveReceipt) -> None:
+        """Begin; what was cut off by the last restart is finished first."""
+        self._store = store
+        self._give_receipt = give_receipt
+        self._ended: list[Ended] = []
+        self._unsaved: tuple[SealedList, Ended | None] | None = None
+        self._damaged = False
+        self._look_through = True
+        self._retry_at = 0.0
+        self.trouble = ""
+
+    def load(self) -> SealedList | None:
+        """Return the list at rest.
+
+        Raises:
+            FormatError: it is damaged; it will be discarded.
+        """
+        try:
+            return self._store.load()
+        except StorageUnavailable as error:
+            log.warning("%s", error)
+            self.trouble = str(error)
+            return None
+        except FormatError:
+            self.discard()
+            raise
+
+    def keep(self, sealed: SealedList, replaced: Ended | None) -> None:
+        """Have a list kept, in place of the one before."""
+        if self._unsaved and self._unsaved[1]:
+            self._ended.append(self._unsaved[1])
+        self._unsaved = (sealed, replaced)
+        self._retry_at = 0.0
+
+    def end(self, ended: Ended) -> None:
+        """Have a list destroyed that has ended."""
+        if self._unsaved and self._unsaved[1]:
+            self._ended.append(self._unsaved[1])
+        self._unsaved = None
+        self._ended.append(ended)
+        self._retry_at = 0.0
+
+    def discard(self) -> None:
+        """Have the list at rest removed: it is damaged."""
+        self._damaged = True
+        self._retry_at = 0.0
+
+    def pursue(self, time: Time) -> None:
+        """Do what is to be done, unless the disk refused a moment ago."""
+        if time.running < self._retry_at:
+            return
+        try:
+            if self._damaged:
+                self._store.discard()
+                self._damaged = False
+            self._note_ended()
+            self._save()
+            if self._store.life.ended or self._look_through:
+                for ended in self._store.destroy():
+                    self._give(ended, time)
+                self._look_through = False
+        except StorageUnavailable as error:
+            if str(error) != self.trouble:
+                log.warning("%s; tried again", error)
+            self.trouble = str(error)
+            self._retry_at = time.running + limits.LIST_RETRY_S
+        else:
+            self.trouble = ""
+
+    def _note_ended(self) -> None:
+        while self._ended:
+            self._store.end(self._ended[0])
+            del self._ended[0]
+
+    def _save(self) -> None:
+        if self._unsaved is None:
+            return
+        sealed, replaced = self._unsaved
+        try:
+            self._store.save(sealed, replaced)
+        except StorageUnavailable:
+            if replaced is None:
+                raise
+            # What it replaces must not come back at the next start: that goes first.
+            self._unsaved = (sealed, None)
+            self._ended.append(replaced)
+            self._note_ended()
+            self._store.destroy()
+            self._store.save(sealed, None)
+        self._unsaved = None
+
+    def _give(self, ended: Ended, time: Time) -> None:
+        what: tuple[Literal["key", "index", "segments", "head"], ...]
+        what = ("index", "segments", "head") if ended.key_lives else Receipt.__struct_defaults__[-1]
+        receipt = Receipt(
+            list=ListVersion(id=self._store.list_id, version=ended.version),
+            digest=ended.digest,
+            reason=ended.reason,
+            ended=datetime.fromtimestamp(ended.ended, UTC),
+            destroyed=datetime.fromtimestamp(time.now, UTC),
+            what=what,
+        )
+        name = f"receipt {self._store.list_id} {ended.version} {ended.digest}"
+        self._give_receipt(receipt, name)
+        self._store.settle(ended)
+        log.warning(
+            "list %s version %d has ended (%s): destroyed",
+            self._store.list_id, ended.version, ended.reason.value,
+        )  # fmt: skip
+
+
+def retire_others(
+    folder: Path, list_id: str, key: bytes, time: Time, give_receipt: GiveReceipt
+) -> None:
+    """Destroy what is kept of lists that this device no longer obeys.
+
+    Args:
+        folder: holds a folder for each list.
+        list_id: the list it obeys now.
+        key: the device's storage key.
+        time: what is known of it.
+        give_receipt: as for `Upkeep`.
+    """
+    for path in sorted(folder.iterdir()):
+        if path.name == list_id or not path.is_dir():
+            continue
+        store = ListStore(path, path.name, key)
+        upkeep = Upkeep(store, give_receipt)
+        floor = store.life.floor
+        if store.life.kept:
+            upkeep.end(
+                Ended(
+                    version=floor.version,
+                    digest=store.life.kept,
+                    reason=Ending.NOT_AUTHORISED,
+                    ended=time.now,
+                )
+            )
+        upkeep.pursue(time)
+        if upkeep.trouble:
+            log.warning("list %s is no longer obeyed: %s", path.name, upkeep.trouble)

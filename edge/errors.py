@@ -38,6 +38,14 @@ class SignatureRefused(BadInput):
     """A message is unsigned, altered, or signed by a key that is not trusted for it."""
 
 
+class RollbackRefused(BadInput):
+    """Signed metadata is older than what was seen before, or its parts do not belong together."""
+
+
+class FreezeRefused(BadInput):
+    """Signed metadata has expired: either nobody renewed it, or what is newer is held back."""
+
+
 class AlterationRefused(BadInput):
     """Content is not what was signed or named: another hash or length, or it does not decrypt."""
 
@@ -72,6 +80,10 @@ class CameraUnavailable(Unavailable):
 
 class BrokerUnavailable(Unavailable):
     """The MQTT broker cannot be reached or refused the session."""
+
+
+class MissingAtBroker(Unavailable):
+    """The broker does not hold what is signed: it forgot, or keeps it back."""
 
 
 class StorageUnavailable(Unavailable):

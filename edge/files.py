@@ -60,6 +60,21 @@ def flush_entries(path: Path) -> None:
         os.close(folder)
 
 
+def flush_folder(path: Path) -> None:
+    """Have a folder and the files in it on the disk, where another library wrote them.
+
+    Raises:
+        OSError: it cannot be read or written.
+    """
+    for file in (entry for entry in path.iterdir() if entry.is_file()):
+        handle = os.open(file, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    flush_entries(path)
+
+
 def read_small(path: Path, most: int) -> bytes:
     """Return a file's content, if it is not larger than `most` bytes.
 

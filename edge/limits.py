@@ -7,6 +7,8 @@ input or the device's memory; a default is where the configuration (`edge.config
 # --- Untrusted input -------------------------------------------------------------------------
 MAX_SNAPSHOT_BYTES = 16 * 1024 * 1024
 """Largest watchlist message that is looked at; a list of 10,000 entries takes about 5 MB."""
+MAX_OWNER_FILE_BYTES = 64 * 1024 * 1024
+"""Largest file of an owner's folder that is opened; a list of 10,000 takes about 7 MB in JSON."""
 MAX_EVENT_BYTES = 64 * 1024
 """Largest event accepted by a reader; ours are below 4 KB."""
 MAX_FRAME_SIDE = 8192
@@ -15,6 +17,35 @@ MAX_PHOTO_BYTES = 64 * 1024 * 1024
 """Largest picture file that enrolment opens."""
 MAX_CONFIG_BYTES = 256 * 1024
 MAX_KEY_FILE_BYTES = 16 * 1024
+
+# --- Signed metadata (edge.trust) ----------------------------------------------------------------
+MAX_ROOT_BYTES = 64 * 1024
+MAX_TIMESTAMP_BYTES = 4 * 1024
+MAX_SNAPSHOT_METADATA_BYTES = 128 * 1024
+"""Names every role: a thousand lists take 60 KB."""
+MAX_TARGETS_BYTES = 1024 * 1024
+"""Metadata of one role; 4,000 configurations take about as much."""
+MAX_TARGET_BYTES = 64 * 1024 * 1024
+"""Content of one target; the largest are models."""
+MAX_ROOT_ROTATIONS = 64
+MAX_DELEGATIONS = 16
+"""Roles that are looked at for one target."""
+FETCH_TOPICS = 48
+"""Topics asked for in one packet. Their messages wait in the broker's queue for this device:
+a mosquitto as it comes drops what exceeds 1,000."""
+FETCH_S = 20.0
+"""A broker that delivers nothing for so long has failed the fetch."""
+TRUST_RETRY_FIRST_S = 5.0
+TRUST_RETRY_MAX_S = 300.0
+"""What failed is tried again after 5, 10, 20, … at most 300 s, and at once when something comes."""
+TRUST_CHECK_S = 3600.0
+"""So often it is looked whether what was signed has expired meanwhile."""
+
+ROLE_LIFETIME_S = 365 * 24 * 3600
+"""Root, targets and delegated roles are signed for so long, lists for as long as they live."""
+SNAPSHOT_LIFETIME_S = 30 * 24 * 3600
+TIMESTAMP_LIFETIME_S = 7 * 24 * 3600
+"""So long can a broker hold back what is new before devices notice: `lethe fleet refresh`."""
 
 # --- Lists on the wire (edge.protocol.sealed_list) -----------------------------------------------
 SEGMENT_BYTES = 12 * 1024

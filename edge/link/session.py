@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,7 @@ class Link:
         self._client.on_publish = self._on_publish
         self._subscriptions: dict[str, int] = {}
         self._on_connected: list[Callable[[], None]] = []
+        self._on_lost: list[Callable[[], None]] = []
         self._on_acknowledged: list[Callable[[int], None]] = []
         self._count = threading.Lock()
         self._down_said = False
@@ -80,6 +81,10 @@ class Link:
         """Have `callback` called at every connection, the first and each later one."""
         self._on_connected.append(callback)
 
+    def on_lost(self, callback: Callable[[], None]) -> None:
+        """Have `callback` called when a connection has ended, for whatever reason."""
+        self._on_lost.append(callback)
+
     def on_acknowledged(self, callback: Callable[[int], None]) -> None:
         """Have `callback` called with the number of each publication the broker has taken."""
         self._on_acknowledged.append(callback)
@@ -92,6 +97,13 @@ class Link:
             callback: runs on the network thread.
             max_bytes: a larger message is dropped, and the log says so.
         """
+        self.route(topic, callback, max_bytes)
+        self._subscriptions[topic] = 1
+        if self.connected:
+            self._client.subscribe(topic, qos=1)
+
+    def route(self, topic: str, callback: Callable[[str, bytes], None], max_bytes: int) -> None:
+        """Have `callback` called as by `subscribe`, but ask the broker for nothing."""
 
         def deliver(_client: Client, _data: object, message: MQTTMessage) -> None:
             if len(message.payload) > max_bytes:
@@ -103,9 +115,22 @@ class Link:
             callback(message.topic, bytes(message.payload))
 
         self._client.message_callback_add(topic, deliver)
-        self._subscriptions[topic] = 1
+
+    def request(self, topics: Sequence[str]) -> bool:
+        """Subscribe for the moment, in one packet: what is retained there comes in this order.
+
+        Returns:
+            False if there is no connection. The subscription ends with it, or by `release`.
+        """
+        if not self.connected:
+            return False
+        code, _ = self._client.subscribe([(topic, 1) for topic in topics])
+        return code == MQTTErrorCode.MQTT_ERR_SUCCESS
+
+    def release(self, topics: Sequence[str]) -> None:
+        """End what `request` began."""
         if self.connected:
-            self._client.subscribe(topic, qos=1)
+            self._client.unsubscribe(list(topics))
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> int | None:
         """Send with QoS 1 and return the publication's number; None if there is no connection.
@@ -154,6 +179,8 @@ class Link:
     ) -> None:
         if reason.is_failure:
             log.warning("broker %s: connection lost (%s); trying again", self._where, reason)
+        for callback in self._on_lost:
+            callback()
 
     def _on_publish(
         self, _client: Client, _data: object, number: int, _reason: object, _p: object

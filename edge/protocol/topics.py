@@ -2,6 +2,38 @@
 
 from __future__ import annotations
 
+TIMESTAMP = "metadata/timestamp.json"
+"""Its message says that something new was signed. Published last."""
+SENTINEL = "sentinel"
+"""Retained and never changed: asked for after other topics, it comes when they hold nothing."""
+
+
+def trust(root: str, path: str) -> str:
+    """Fleet to device, QoS 1, retained: signed metadata, and what it names, by its path."""
+    return f"{root}/trust/{path}"
+
+
+def target(path: str, sha256: str) -> str:
+    """Return the path of a target's content (TUF specification 6.2.3, consistent snapshots)."""
+    folder, slash, name = path.rpartition("/")
+    return f"target/{folder}{slash}{sha256}.{name}"
+
+
+def piece(list_id: str, name: str) -> str:
+    """Return the path of an encrypted piece of a list."""
+    return f"piece/{list_id}/{name}"
+
+
+def list_key(list_id: str, committed: str, device_id: str) -> str:
+    """Return the path of a list's key as only one device can open it.
+
+    Args:
+        list_id: name of the list.
+        committed: the commitment to the key (`edge.protocol.list_key`).
+        device_id: whose.
+    """
+    return f"key/{device_id}/{list_id}.{committed[:16]}"
+
 
 def watchlist(root: str, list_id: str) -> str:
     """Owner to device, QoS 1, retained: the signed snapshot of a list."""

@@ -130,6 +130,16 @@ class Watchlist(_Part, frozen=True, kw_only=True):
     entries: Annotated[list[Entry], Meta(max_length=limits.MAX_LIST_SIZE)]
 
 
+def list_role(list_id: str, *, urgent: bool = False) -> str:
+    """Return the name of the role that signs a list, or of the one that signs in an emergency."""
+    return f"watchlist/{list_id}/urgent" if urgent else f"watchlist/{list_id}"
+
+
+def list_target(list_id: str, *, urgent: bool = False) -> str:
+    """Return the name of the target that is a list's head, one for each of its two roles."""
+    return f"watchlist/{list_id}/{'urgent' if urgent else 'list'}"
+
+
 def row_dtype(dimension: int) -> np.dtype[np.void]:
     """Return the type of one row of a list: 28 bytes, and one byte a dimension.
 

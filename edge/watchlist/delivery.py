@@ -62,6 +62,10 @@ class Delivery:
     watchlist: Watchlist
     sealed: SealedList
 
+    def __repr__(self) -> str:
+        """Say which list it is; never what is in it."""
+        return f"Delivery({self.sealed!r})"
+
 
 class ListKeeper(Protocol):
     """Who takes lists from the transport (`edge.watchlist.sync.Watchlists`). Returns at once."""

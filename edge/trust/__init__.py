@@ -1,0 +1,1 @@
+"""What the fleet has signed: fetched from retained topics, verified by python-tuf."""

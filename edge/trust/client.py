@@ -1,0 +1,358 @@
+"""The fleet's signed state on a device: kept up to date, and shown to those who need a part.
+
+python-tuf verifies (TUF specification 1.0, section 5: "Detailed client workflow"): signatures and
+thresholds, no rollback, no freeze, no mix of states, a root that may be rotated. This module runs
+it whenever the broker brings a new timestamp, and hands the result, a `View`, to whoever follows.
+
+Whatever is refused leaves everything as it was; it is tried again later, with growing pauses.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from tuf.api import exceptions as tuf_errors
+from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, VerificationResult
+from tuf.ngclient import Updater, UpdaterConfig
+
+from edge import limits
+from edge.errors import (
+    AlterationRefused,
+    FormatError,
+    FreezeRefused,
+    LetheError,
+    MissingAtBroker,
+    RollbackRefused,
+    SignatureRefused,
+    StorageUnavailable,
+)
+from edge.files import flush_folder, private_folder
+from edge.link.session import Link
+from edge.protocol import topics
+from edge.trust.fetcher import MqttFetcher, Shelf
+
+log = logging.getLogger(__name__)
+
+NOTHING_YET = "nothing signed has come from the fleet yet"
+TOP_LEVEL = Targets.type
+"""Name of the role that delegates to all others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is signed of a target.
+
+    Attributes:
+        path: its name.
+        role: who signed it.
+        version: of that role's metadata.
+        length: of the content, bytes.
+        sha256: of the content, hex.
+        custom: what else is signed of it.
+        signers: ids of the keys whose signatures held.
+        threshold: how many the role needs.
+    """
+
+    path: str
+    role: str
+    version: int
+    length: int
+    sha256: str
+    custom: Mapping[str, Any]
+    signers: tuple[str, ...]
+    threshold: int
+
+
+class View:
+    """One consistent state of what the fleet has signed. Used on the trust thread only."""
+
+    def __init__(self, updater: Updater, folder: Path, shelf: Shelf, fetcher: MqttFetcher) -> None:
+        """Show what a refreshed updater knows."""
+        self._updater = updater
+        self._folder = folder
+        self._shelf = shelf
+        self._fetcher = fetcher
+
+    def find(self, path: str, role: str) -> Target | None:
+        """Return what a role has signed of a target, or None if it has signed that there is none.
+
+        Args:
+            path: of the target, for instance "config/gate-3".
+            role: the only role that is believed about it, for instance "config".
+
+        Raises:
+            BadInput: the role's metadata is refused; the class says why.
+            Unavailable: it cannot be fetched or kept at the moment.
+        """
+        with refusals():
+            if not self._is_delegated(path, role):
+                return None
+            self._updater.get_targetinfo(path)  # fetches and verifies the role's metadata
+            found = self._read(role)
+            delegator = self._read(Root.type if role == TOP_LEVEL else TOP_LEVEL)
+            result = delegator.signed.get_verification_result(
+                role, found.signed_bytes, found.signatures
+            )
+            if not result.verified:
+                raise SignatureRefused(
+                    f"{role}: {len(result.signed)} signatures hold, {result.threshold} are needed"
+                )
+            info: TargetFile | None = found.signed.targets.get(path)
+            return None if info is None else _target(found.signed.version, role, info, result)
+
+    def read(self, target: Target) -> bytes:
+        """Return the content of a target, length and hash checked.
+
+        Raises:
+            AlterationRefused: it is not what was signed.
+            FormatError: larger than any target.
+            Unavailable: it cannot be fetched at the moment.
+        """
+        if target.length > limits.MAX_TARGET_BYTES:
+            raise FormatError(
+                f"{target.path}: {target.length} bytes, at most {limits.MAX_TARGET_BYTES} are read"
+            )
+        with refusals():
+            content = self._fetcher.download_bytes(
+                topics.target(target.path, target.sha256), target.length
+            )
+            TargetFile(
+                target.length, {"sha256": target.sha256}, target.path
+            ).verify_length_and_hashes(content)
+            return content
+
+    def fetch(self, wanted: Mapping[str, int]) -> dict[str, bytes]:
+        """Return what lies at paths that no metadata names; the caller checks it.
+
+        Args:
+            wanted: path to the most bytes that are taken.
+
+        Raises:
+            FormatError: a message is larger than wanted.
+            MissingAtBroker: the broker does not hold one of them.
+            BrokerUnavailable: it cannot be asked.
+        """
+        found = self._shelf.read(wanted)
+        for path in wanted:
+            if path not in found:
+                raise MissingAtBroker(f"{path}: the broker holds nothing there")
+        return found
+
+    def _is_delegated(self, path: str, role: str) -> bool:
+        """Whether the role may speak of this target, and has said anything yet."""
+        if role == TOP_LEVEL:
+            return True
+        if f"{role}.json" not in self._read(Snapshot.type).signed.meta:
+            return False
+        top = self._read(TOP_LEVEL).signed
+        if path in top.targets:
+            raise SignatureRefused(f"{path}: signed by the top-level role, only {role} may")
+        delegated = ((top.delegations and top.delegations.roles) or {}).get(role)
+        return bool(delegated and delegated.is_delegated_path(path))
+
+    def _read(self, role: str) -> Metadata[Any]:
+        """Read metadata that the updater has verified and stored."""
+        return Metadata.from_file(str(self._folder / f"{quote(role, '')}.json"))
+
+
+Consumer = Callable[[View], None]
+"""Takes what it needs from a state; raises `LetheError` where that is refused or missing."""
+
+
+class Trust:
+    """Keeps the fleet's signed state up to date, on a thread of its own."""
+
+    def __init__(
+        self,
+        link: Link,
+        topic_root: str,
+        root: bytes,
+        folder: Path,
+        *,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Prepare; nothing happens before `start`.
+
+        Args:
+            link: session with the broker.
+            topic_root: first level of every topic.
+            root: root metadata that this device was given on another way than the broker's.
+            folder: where verified metadata is kept: it is what keeps older one out.
+            on_change: called from the trust thread when `reason` changed.
+
+        Raises:
+            SignatureRefused: `root` is not signed by itself.
+            FormatError: `root` is no root metadata.
+            StorageUnavailable: the folder cannot be written.
+        """
+        self._root = root
+        self._folder = private_folder(folder)
+        self._on_change = on_change
+        self._consumers: dict[str, Consumer] = {}
+        self._reasons: dict[str, str] = {"": NOTHING_YET}
+        self._timestamp: bytes | None = None
+        self._closing = self._due = False
+        self._wake = threading.Condition()
+        self._shelf = Shelf(link, topic_root)
+        self._fetcher = MqttFetcher(self._shelf, self._newest)
+        self._thread = threading.Thread(target=self._work, name="trust", daemon=True)
+        with refusals():
+            self._updater()
+        link.subscribe(
+            topics.trust(topic_root, topics.TIMESTAMP),
+            self._take,
+            limits.MAX_TIMESTAMP_BYTES,
+        )
+
+    @property
+    def reason(self) -> str:
+        """Why the newest state is not in use; empty if all is well."""
+        return "; ".join(filter(None, self._reasons.values()))
+
+    def follow(self, name: str, consumer: Consumer) -> None:
+        """Have `consumer` called on the trust thread with each new state; before `start`."""
+        self._consumers[name] = consumer
+
+    def start(self) -> None:
+        """Begin to follow what the broker brings."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop; a fetch under way is given up."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        self._shelf.close()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _take(self, _topic: str, message: bytes) -> None:
+        """Keep the newest timestamp; runs on the network thread.
+
+        A message that was seen before comes at each reconnection: what failed is tried again.
+        """
+        with self._wake:
+            self._timestamp, self._due = message, True
+            self._wake.notify()
+
+    def _newest(self) -> bytes:
+        return self._timestamp or b""
+
+    def _work(self) -> None:
+        pause, settled, failures = limits.TRUST_CHECK_S, b"", 0
+        while True:
+            with self._wake:
+                if not self._due and not self._closing:
+                    self._wake.wait(pause)
+                if self._closing:
+                    return
+                came, self._due = self._due, False
+                timestamp = self._timestamp
+            if timestamp is None or (came and timestamp == settled):
+                continue
+            if self._synchronise():
+                settled, failures = timestamp, 0
+                pause = limits.TRUST_CHECK_S
+            else:
+                settled, failures = b"", failures + 1
+                pause = min(
+                    limits.TRUST_RETRY_FIRST_S * 2 ** min(failures - 1, 16),
+                    limits.TRUST_RETRY_MAX_S,
+                )
+
+    def _synchronise(self) -> bool:
+        """Refresh, and show the new state to all; return whether everything went well."""
+        views: list[View] = []
+
+        def refresh() -> None:
+            with refusals():
+                updater = self._updater()
+                updater.refresh()
+                flush_folder(self._folder)
+                views.append(View(updater, self._folder, self._shelf, self._fetcher))
+
+        if not self._try("", refresh):
+            return False
+        done = [
+            self._try(name, partial(consumer, views[0]))
+            for name, consumer in self._consumers.items()
+        ]
+        return all(done)
+
+    def _try(self, name: str, step: Callable[[], None]) -> bool:
+        reason = ""
+        try:
+            step()
+        except LetheError as error:
+            reason = f"{name}: {error}" if name else str(error)
+        if self._reasons.get(name) != reason:
+            if reason:
+                log.warning("not taken: %s", reason)
+            self._reasons = {**self._reasons, name: reason}
+            self._on_change()
+        return not reason
+
+    def _updater(self) -> Updater:
+        return Updater(
+            str(self._folder),
+            "metadata",
+            fetcher=self._fetcher,
+            config=UpdaterConfig(
+                max_root_rotations=limits.MAX_ROOT_ROTATIONS,
+                max_delegations=limits.MAX_DELEGATIONS,
+                root_max_length=limits.MAX_ROOT_BYTES,
+                timestamp_max_length=limits.MAX_TIMESTAMP_BYTES,
+                snapshot_max_length=limits.MAX_SNAPSHOT_METADATA_BYTES,
+                targets_max_length=limits.MAX_TARGETS_BYTES,
+            ),
+            bootstrap=self._root,
+        )
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Turn python-tuf's errors into ours, by what they mean."""
+    try:
+        yield
+    except tuf_errors.UnsignedMetadataError as error:
+        raise SignatureRefused(str(error)) from error
+    except tuf_errors.BadVersionNumberError as error:
+        raise RollbackRefused(str(error)) from error
+    except tuf_errors.ExpiredMetadataError as error:
+        raise FreezeRefused(f"{error}; sign it anew with `lethe fleet refresh`") from error
+    except (tuf_errors.LengthOrHashMismatchError, tuf_errors.DownloadLengthMismatchError) as error:
+        raise AlterationRefused(str(error)) from error
+    except tuf_errors.DownloadHTTPError as error:
+        raise MissingAtBroker(str(error)) from error
+    except tuf_errors.DownloadError as error:
+        raise (
+            error.__cause__ if isinstance(error.__cause__, LetheError) else FormatError(str(error))
+        ) from error
+    except (tuf_errors.RepositoryError, ValueError) as error:
+        raise FormatError(f"not signed metadata: {error}") from error
+    except (tuf_errors.StorageError, OSError) as error:
+        raise StorageUnavailable(f"signed metadata cannot be kept: {error}") from error
+
+
+def _target(version: int, role: str, info: TargetFile, result: VerificationResult) -> Target:
+    sha256 = info.hashes.get("sha256")
+    if sha256 is None:
+        raise FormatError(f"{info.path}: signed without a SHA-256")
+    return Target(
+        path=info.path,
+        role=role,
+        version=version,
+        length=info.length,
+        sha256=sha256,
+        custom=info.custom or {},
+        signers=tuple(sorted(result.signed)),
+        threshold=result.threshold,
+    )

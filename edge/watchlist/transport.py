@@ -1,0 +1,175 @@
+"""From the fleet's signed state to the list this device obeys, opened, for the rules to judge.
+
+A list is a target of one of two roles. `watchlist/<id>` needs several signatures; its sibling
+`watchlist/<id>/urgent` needs one, and what only it has signed lives for a day (that is a rule's
+to say, `edge.watchlist.authorisation`). The newer of the two counts; of the same version the one
+that more have signed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from typing import Literal
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from edge import limits
+from edge.errors import FormatError, FreezeRefused, KeyRefused, MissingAtBroker
+from edge.protocol import list_key, policy, topics
+from edge.protocol.sealed_list import check_piece, open_head, open_list
+from edge.protocol.watchlist import list_role, list_target
+from edge.trust.client import TOP_LEVEL, Target, View
+from edge.watchlist.delivery import Delivery, ListKeeper, Provenance, SealedList
+
+log = logging.getLogger(__name__)
+
+Kind = Literal["regular", "urgent"]
+
+
+class ListTransport:
+    """Brings one list; a `Consumer` of `edge.trust.client.Trust`."""
+
+    def __init__(
+        self, keeper: ListKeeper, *, list_id: str, device: str, key: X25519PrivateKey
+    ) -> None:
+        """Bring lists to `keeper`.
+
+        Args:
+            keeper: takes them.
+            list_id: the list this device obeys.
+            device: its id.
+            key: opens what is wrapped for it.
+        """
+        self._keeper = keeper
+        self._list_id = list_id
+        self._device = device
+        self._key = key
+        self._delivered: Provenance | None = None
+        self._digest = ""
+        self._fetched: dict[str, bytes] = {}  # pieces of a list that is not whole yet
+
+    def __call__(self, view: View) -> None:
+        """Fetch what is new in a state and hand it over.
+
+        Raises:
+            BadInput: refused; what was delivered before stays.
+            Unavailable: something cannot be fetched at the moment.
+        """
+        rules = self._policy(view)
+        if self._device in rules.removed:
+            self._withdraw("this device was removed from the fleet")
+            return
+        newest = self._newest(view)
+        if newest is None:
+            self._withdraw(f"list {self._list_id!r} is not published, or was withdrawn")
+            return
+        target, kind = newest
+        provenance = Provenance(
+            role=kind,
+            signers=target.signers,
+            threshold=target.threshold,
+            ceiling=rules.ceilings.get(self._list_id),
+        )
+        if (target.sha256, provenance) == (self._digest, self._delivered):
+            return
+        delivery = self._fetch(view, target, provenance)
+        log.info("list %s version %d fetched", self._list_id, delivery.watchlist.version)
+        self._keeper.offer(delivery)
+        self._digest, self._delivered, self._fetched = target.sha256, provenance, {}
+
+    def _withdraw(self, reason: str) -> None:
+        self._digest, self._delivered, self._fetched = "", None, {}
+        self._keeper.withdraw(reason)
+
+    def _policy(self, view: View) -> policy.Policy:
+        target = view.find(policy.TARGET, TOP_LEVEL)
+        return policy.Policy() if target is None else policy.decode(view.read(target))
+
+    def _newest(self, view: View) -> tuple[Target, Kind] | None:
+        regular = view.find(list_target(self._list_id), list_role(self._list_id))
+        try:
+            urgent = view.find(
+                list_target(self._list_id, urgent=True), list_role(self._list_id, urgent=True)
+            )
+        except FreezeRefused:  # its day is over: that is how it ends
+            urgent = None
+        if urgent is not None and (regular is None or urgent.version > regular.version):
+            return urgent, "urgent"
+        return None if regular is None else (regular, "regular")
+
+    def _fetch(self, view: View, target: Target, provenance: Provenance) -> Delivery:
+        stored = self._keeper.stored()
+        kept = {} if stored is None else dict(stored.segments)
+        if target.length > limits.MAX_HEAD_BYTES:
+            raise FormatError(
+                f"head of {target.length} bytes, at most {limits.MAX_HEAD_BYTES} are read"
+            )
+        if stored is not None and hashlib.sha256(stored.head).hexdigest() == target.sha256:
+            head = stored.head
+        else:
+            head = view.read(target)
+        key = self._list_key(view, target, stored)
+        read = open_head(head, key, self._list_id)
+        if read.version != target.version:
+            raise FormatError(
+                f"list {self._list_id!r}: version {read.version} signed as {target.version}"
+            )
+        pieces = self._pieces(view, read.pieces, kept)
+        return Delivery(
+            open_list(head, pieces, key, self._list_id),
+            SealedList(
+                list_id=self._list_id,
+                version=read.version,
+                digest=target.sha256,
+                head=head,
+                segments=pieces,
+                key=key,
+                provenance=provenance,
+            ),
+        )
+
+    def _list_key(self, view: View, target: Target, stored: SealedList | None) -> bytes:
+        committed = target.custom.get("key")
+        if not isinstance(committed, str):
+            raise KeyRefused(f"list {self._list_id!r} was signed without a commitment to its key")
+        if stored is not None and list_key.commitment(stored.key) == committed:
+            return stored.key
+        path = topics.list_key(self._list_id, committed, self._device)
+        try:
+            wrapped = view.fetch({path: list_key.WRAPPED_BYTES})[path]
+        except MissingAtBroker as error:
+            raise MissingAtBroker(
+                f"no key of list {self._list_id!r} for device {self._device!r}: is it registered "
+                "(`lethe fleet device add`) and named by the list's authorisation?"
+            ) from error
+        return list_key.unwrap(
+            wrapped,
+            committed=committed,
+            list_id=self._list_id,
+            device=self._device,
+            private=self._key,
+        )
+
+    def _pieces(
+        self, view: View, names: list[str], stored: Mapping[str, bytes]
+    ) -> dict[str, bytes]:
+        """Return all pieces; those that came before a fetch broke off are not fetched again."""
+        known = {**stored, **self._fetched}
+        self._fetched = {
+            name: known[name]
+            for name in names
+            if name in known and hashlib.sha256(known[name]).hexdigest() == name
+        }
+        missing = [name for name in names if name not in self._fetched]
+        for start in range(0, len(missing), limits.FETCH_TOPICS):
+            paths = {
+                topics.piece(self._list_id, name): name
+                for name in missing[start : start + limits.FETCH_TOPICS]
+            }
+            came = view.fetch(dict.fromkeys(paths, limits.MAX_PIECE_BYTES))
+            for path, name in paths.items():
+                check_piece(name, came[path])
+                self._fetched[name] = came[path]
+        return {name: self._fetched[name] for name in names}

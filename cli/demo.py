@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from cli.events import show
+from cli.event_text import worded
 from demo import scene
 from demo.stage import Outcome, Play, perform
 from edge.camera.open import open_camera
@@ -101,7 +101,9 @@ def _perform(
             name=title,
             fps=fps,
             seconds=seconds,
-            on_event=lambda received, labels: show(console, received, labels),
+            on_event=lambda received, labels: console.print(
+                worded(received, labels), soft_wrap=True
+            ),
             on_frames=lambda frames: progress.update(task, completed=frames),
             say=say,
         )

@@ -1,4 +1,4 @@
-"""`./lethe events`: follow and verify what devices report."""
+"""`./lethe events`: follow, keep and verify what devices report."""
 
 from __future__ import annotations
 
@@ -7,48 +7,81 @@ import queue
 import signal
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
+from rich.progress import track
 
 from cli import broker_options as options
+from cli.event_text import plain, worded
+from edge.errors import ConfigError, KeyRefused, StorageUnavailable
+from edge.files import private_folder, write_atomically
 from edge.identity import load_public_key
-from edge.protocol.event import Candidate, Gap
-from fleet.events import Received, listen
+from edge.protocol.event import Picture
+from edge.protocol.sealed_picture import unseal
+from fleet import reviewers
+from fleet.archive import Archive, client_id, follow, lines
+from fleet.events import Reader, Received, listen
+from fleet.ledger import Keys
 from fleet.owner import Owner
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
-EXAMPLE = """\b
+WATCH = """\b
 Examples:
-  ./lethe events watch --device-key state/device.pub --owner my-list
+  ./lethe events watch --device-key gate-3=device.pub --owner my-list
   ./lethe events watch --broker broker.example:8883 --ca-file ca.pem --json
 """
+EXPORT = """\b
+Examples:
+  ./lethe events export events.jsonl --device-key gate-3=device.pub
+  ./lethe events export events.jsonl --device-key gate-3=device.pub --timeout 30
+"""
+VERIFY = """\b
+Examples:
+  ./lethe events verify events.jsonl --device-key gate-3=device.pub
+  ./lethe events verify events.jsonl --device-key gate-3=device.pub --json
+"""
+PICTURES = """\b
+Examples:
+  ./lethe events reviewers-key reviewers
+  ./lethe events pictures events.jsonl --key reviewers/reviewers.key --out pictures
+"""
+
+DeviceKeys = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--device-key",
+        metavar="[ID=]FILE",
+        help="Public key of a device (device.pub), which then is the only one for the device ID; "
+        "without ID= for any device. May be given several times.",
+    ),
+]
+Device = Annotated[str, typer.Option(help="Id of one device; all if not given.")]
+OwnerFolder = Annotated[
+    Path | None, typer.Option(help="The owner's folder: shows labels beside entry ids.")
+]
+Timeout = Annotated[float, typer.Option(help="End after so many seconds; 0: never.", min=0)]
 
 
 @app.callback()
 def events() -> None:
-    """Follow and verify what devices report."""
+    """Follow, keep and verify what devices report."""
 
 
-@app.command(epilog=EXAMPLE)
+@app.command(epilog=WATCH)
 def watch(
     broker: options.Broker = options.DEFAULT_BROKER,
     topic_root: options.TopicRoot = options.DEFAULT_ROOT,
     username: options.Username = None,
     password_file: options.PasswordFile = None,
     ca_file: options.CaFile = None,
-    device_key: Annotated[
-        list[Path] | None,
-        typer.Option(help="Public key of a device (device.pub); may be given several times."),
-    ] = None,
-    device: Annotated[str, typer.Option(help="Id of one device; all if not given.")] = "+",
-    owner: Annotated[
-        Path | None, typer.Option(help="The owner's folder: shows labels beside entry ids.")
-    ] = None,
+    device_key: DeviceKeys = None,
+    device: Device = "+",
+    owner: OwnerFolder = None,
     as_json: Annotated[
         bool,
         typer.Option(
@@ -57,77 +90,214 @@ def watch(
         ),
     ] = False,
     count: Annotated[int, typer.Option(help="End after so many events; 0: never.", min=0)] = 0,
-    timeout: Annotated[
-        float, typer.Option(help="End after so many seconds; 0: never.", min=0)
-    ] = 0.0,
+    timeout: Timeout = 0.0,
 ) -> None:
     """Print events as they arrive. Ends on Ctrl-C, SIGTERM, --count or --timeout."""
     settings = options.broker_config(broker, topic_root, username, password_file, ca_file)
-    keys = [load_public_key(path) for path in device_key or []]
-    labels = Owner(owner).labels if owner else {}
-    arrived: queue.SimpleQueue[Received | None] = queue.SimpleQueue()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: arrived.put(None))
-    console, aside = Console(highlight=False), Console(highlight=False, stderr=True)
-    link = listen(settings, arrived.put, trusted=keys, device=device)
+    keys, labels = read_keys(device_key), Owner(owner).labels if owner else {}
+    arrived, console, aside = _arrivals(), *_consoles()
+    link = listen(settings, arrived.put, keys=keys, device=device)
     until = time.monotonic() + timeout if timeout else None
     seen = 0
     try:
         while not count or seen < count:
-            try:
-                received = arrived.get(timeout=until and max(0.0, until - time.monotonic()))
-            except queue.Empty:
-                break
+            received = _next(arrived, until)
             if received is None:
                 break
-            event = received.event
-            if event is None or (as_json and keys and not received.trusted):
+            if received.event is None or (as_json and keys and not received.trusted):
                 aside.print(f"[red]left out[/]: {plain(received.problem)}", soft_wrap=True)
                 continue
             seen += 1
             if as_json:
-                sys.stdout.write(json.dumps(event.document) + "\n")
-                sys.stdout.flush()
+                _line(received.event.document)
             else:
-                show(console, received, labels)
+                console.print(worded(received, labels), soft_wrap=True)
     finally:
         link.close()
 
 
-def plain(text: str) -> str:
-    """Return text from outside as it may go to a terminal: no control characters, no markup."""
-    return escape("".join(c if c.isprintable() else "\ufffd" for c in text))
+@app.command(epilog=EXPORT)
+def export(
+    archive: Annotated[Path, typer.Argument(help="File of JSON Lines that is added to.")],
+    broker: options.Broker = options.DEFAULT_BROKER,
+    topic_root: options.TopicRoot = options.DEFAULT_ROOT,
+    username: options.Username = None,
+    password_file: options.PasswordFile = None,
+    ca_file: options.CaFile = None,
+    device_key: DeviceKeys = None,
+    device: Device = "+",
+    owner: OwnerFolder = None,
+    client: Annotated[
+        str | None,
+        typer.Option(help="Client id at the broker; from the file's path if not given."),
+    ] = None,
+    timeout: Timeout = 0.0,
+) -> None:
+    """Write events into a file as they arrive, checked, none twice, none lost.
 
-
-def show(console: Console, received: Received, labels: dict[str, str]) -> None:
-    """Print an event for people: what it is, who is meant, and that a human decides.
-
-    Args:
-        console: where.
-        received: an event, trusted or not.
-        labels: entry id to what the owner calls the person.
+    The broker keeps what comes while this command is not running, from its first start on.
+    What is refused is printed by name and not written. Ends on Ctrl-C, SIGTERM or --timeout.
     """
-    event = received.event
-    assert event is not None, "only events are shown"
-    problem = plain(received.problem)
-    mark = "[green]signature holds[/]" if received.trusted else f"[red]{problem}[/]"
-    when = event.envelope.time.strftime("%H:%M:%S")
-    data = event.data
-    if not isinstance(data, Candidate):
-        said = (
-            f"[yellow]{data.lost} events lost[/]: {plain(data.reason)}"
-            if isinstance(data, Gap)
-            else f"list {data.list.id} version {data.list.version} destroyed: {data.reason}"
-        )
-        console.print(f"{when}  {event.device}  {said}; {mark}", soft_wrap=True)
-        return
-    label = labels.get(data.entry)
-    console.print(
-        f"{when}  {event.device}  [bold]candidate[/]  entry {data.entry}"
-        + (f" ([bold]{plain(label)}[/])" if label else "")
-        + f"\n          score {data.score:.2f} of {data.threshold:.2f}, "
-        f"{data.agreeing} of {data.views} views agree, frames {data.first_frame} to "
-        f"{data.last_frame}\n          list {data.list.id} version {data.list.version}, "
-        f"{data.purpose}, {plain(data.authorisation)}; {mark}; a human decides",
-        soft_wrap=True,
+    settings = options.broker_config(broker, topic_root, username, password_file, ca_file)
+    keys, labels = read_keys(device_key), Owner(owner).labels if owner else {}
+    if not keys:
+        raise ConfigError("an archive holds checked events only: give --device-key")
+    kept = Archive(archive, keys)
+    arrived, console, aside = _arrivals(), *_consoles()
+    trouble: queue.SimpleQueue[StorageUnavailable] = queue.SimpleQueue()
+
+    def stop(error: StorageUnavailable) -> None:
+        trouble.put(error)
+        arrived.put(None)
+
+    link = follow(
+        kept,
+        settings,
+        on_event=arrived.put,
+        on_trouble=stop,
+        client_id=client or client_id(archive),
+        device=device,
     )
+    until = time.monotonic() + timeout if timeout else None
+    try:
+        while (received := _next(arrived, until)) is not None:
+            (console if received.trusted else aside).print(worded(received, labels), soft_wrap=True)
+            if arrived.empty():
+                kept.save()
+    finally:
+        link.close()
+        kept.close()
+    if not trouble.empty():
+        raise trouble.get()
+
+
+@app.command(epilog=VERIFY)
+def verify(
+    archive: Annotated[Path, typer.Argument(help="Events, one a line: from `export` or `watch`.")],
+    device_key: DeviceKeys = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print each finding as a line of JSON.")
+    ] = False,
+) -> None:
+    """Check every event of a file: signature, device, time, order, nothing twice, nothing missing.
+
+    An event is in time if it was when it was received, where the line says so (`export`), else if
+    it still is. Exit code 1 if anything was refused or is missing without an explanation.
+    """
+    keys = read_keys(device_key)
+    if not keys:
+        raise ConfigError("nothing can be checked without --device-key")
+    reader, console = Reader(keys), Console(highlight=False)
+    counted: Counter[str] = Counter()
+    for line in lines(archive):
+        received = reader.receive(line.message, at=line.received)
+        counted[received.refusal or "good"] += 1
+        if received.refusal is not None:
+            if as_json:
+                _line({"line": line.number, "refused": received.refusal, "why": received.problem})
+            else:
+                said = plain(received.problem)
+                console.print(
+                    f"line {line.number}: [red]{received.refusal}[/]: {said}", soft_wrap=True
+                )
+    missing = 0
+    for device, ledger in sorted(reader.ledger.devices.items()):
+        for first, last in ledger.holes:
+            missing += last - first + 1
+            if as_json:
+                _line({"device": device, "missing": [first, last]})
+            else:
+                console.print(
+                    f"{device}: [yellow]gap[/]: numbers {first} to {last} have not come, and no "
+                    "event says why",
+                    soft_wrap=True,
+                )
+    refused = sum(counted.values()) - counted["good"]
+    if as_json:
+        _line({"good": counted["good"], "refused": refused, "missing": missing})
+    else:
+        console.print(f"{counted['good']} good, {refused} refused, {missing} missing")
+    if refused or missing:
+        raise typer.Exit(1)
+
+
+@app.command(name="reviewers-key", epilog=PICTURES)
+def reviewers_key(
+    folder: Annotated[Path, typer.Argument(help="Where the key is written; made if not there.")],
+) -> None:
+    """Make the key that pictures of candidates are sealed to, and say what the list must name."""
+    public = reviewers.make(private_folder(folder))
+    typer.echo(f"{folder / reviewers.KEY}: keep it with the reviewers, on no device")
+    typer.echo(f"the list's authorisation names it as reviewers = {public}")
+
+
+@app.command(epilog=PICTURES)
+def pictures(
+    archive: Annotated[Path, typer.Argument(help="Events, one a line: from `export`.")],
+    key: Annotated[Path, typer.Option(help="The reviewers' private key.")],
+    out: Annotated[Path, typer.Option(help="Folder for the pictures; made with mode 0700.")],
+    device_key: DeviceKeys = None,
+) -> None:
+    """Open the sealed pictures of candidates in an archive, and write them as JPEG files."""
+    keys = read_keys(device_key)
+    if not keys:
+        raise ConfigError("nothing can be checked without --device-key")
+    private, reader = reviewers.load(key), Reader(keys)
+    folder, opened = private_folder(out), 0
+    for line in track(list(lines(archive)), description="opening", transient=True):
+        received = reader.receive(line.message, at=line.received)
+        read = received.event
+        if read is None or not received.trusted or not isinstance(read.data, Picture):
+            continue
+        data = read.data
+        try:
+            jpeg = unseal(data, private)
+        except KeyRefused as error:
+            typer.echo(f"line {line.number}: {error}", err=True)
+            continue
+        # The name is the id of an event whose form was checked: no path in it.
+        write_atomically(folder / f"{data.candidate}-{read.sequence}.jpg", jpeg)
+        opened += 1
+    typer.echo(f"{opened} pictures opened")
+
+
+def read_keys(given: list[str] | None) -> Keys:
+    """Return the keys that `--device-key` names.
+
+    Raises:
+        ConfigError: a file holds no key, or a device is named twice.
+    """
+    named, others = {}, []
+    for each in given or []:
+        device, separator, file = each.partition("=")
+        if not separator:
+            others.append(load_public_key(Path(each)))
+        elif device in named:
+            raise ConfigError(f"two keys for device {device!r}: give the one it has now")
+        else:
+            named[device] = load_public_key(Path(file))
+    return Keys(named=named, any=others)
+
+
+def _arrivals() -> queue.SimpleQueue[Received | None]:
+    """Return where events arrive; None says that somebody asked to end."""
+    arrived: queue.SimpleQueue[Received | None] = queue.SimpleQueue()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: arrived.put(None))
+    return arrived
+
+
+def _next(arrived: queue.SimpleQueue[Received | None], until: float | None) -> Received | None:
+    try:
+        return arrived.get(timeout=until and max(0.0, until - time.monotonic()))
+    except queue.Empty:
+        return None
+
+
+def _consoles() -> tuple[Console, Console]:
+    return Console(highlight=False), Console(highlight=False, stderr=True)
+
+
+def _line(document: object) -> None:
+    sys.stdout.write(json.dumps(document) + "\n")
+    sys.stdout.flush()

@@ -25,6 +25,7 @@ from edge.vision.engine import Vision
 from fleet import publish as publishing
 from fleet.enrol import enrol
 from fleet.events import Received, listen
+from fleet.ledger import Keys
 from fleet.owner import PUBLIC, Owner
 
 DEVICE, LIST = "demo-camera", "demo-list"
@@ -97,7 +98,7 @@ def perform(play: Play, folder: Path) -> Outcome:
     with running_broker() as port:
         play.say(f"broker on {HOST}:{port}")
         broker = BrokerConfig(host=HOST, port=port)
-        reader = listen(broker, events.put, trusted=[key.public_key()])
+        reader = listen(broker, events.put, keys=Keys(named={DEVICE: key.public_key()}))
         try:
             message = publishing.seal(
                 owner.issue(now=time.time(), embedder="", dimension=0), owner.key()
@@ -207,10 +208,12 @@ def _run_device(
 def _take(received: Received, play: Play, outcome: Outcome) -> None:
     play.on_event(received, outcome.labels)
     event = received.event
-    if event is None or not received.trusted or not isinstance(event.data, Candidate):
+    if event is None or not received.trusted:
         outcome.untrusted += 1
         return
     data = event.data
+    if not isinstance(data, Candidate):
+        return
     outcome.matches.append(
         {
             "label": outcome.labels.get(data.entry, ""),

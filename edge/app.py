@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from edge.config import Config
 from edge.errors import BadInput, FrameError, StorageUnavailable
 from edge.events.outbox import Outbox
 from edge.events.publisher import Publisher
+from edge.events.reports import Reports
 from edge.files import private_folder
 from edge.health.clock import Clock, source
 from edge.health.indicator import open_indicator
@@ -26,7 +26,7 @@ from edge.health.position import open_position
 from edge.identity import device_key, load_public_key
 from edge.link.session import Link
 from edge.link.status import StatusPublisher
-from edge.pipeline import Counters, Match, Observer, Pipeline
+from edge.pipeline import Counters, Observer, Pipeline
 from edge.protocol import event, topics
 from edge.protocol.status import OFFLINE, ListInForce, Status
 from edge.storage_key import storage_key
@@ -87,10 +87,8 @@ class Device:
         self._config = config
         self._now = now
         self._stop = threading.Event()
-        self._unsaved: deque[event.Candidate] = deque()
-        self._saving = threading.Lock()
-        self._storage = self._refused = ""
-        self._skipped = self._candidates = 0
+        self._refused = ""
+        self._skipped = 0
         cv2.setNumThreads(
             1
         )  # OpenCV's work is small pictures: its threads would only be in the way
@@ -110,6 +108,9 @@ class Device:
         self._outbox = Outbox(state_dir / "outbox.db", self._sign, now=now)
         self._link = Link(config.broker, f"lethe-{device}", will=(status_topic, OFFLINE))
         self._publisher = Publisher(self._outbox, self._link, topics.event(root, device))
+        self._reports = Reports(
+            self._outbox, device=device, models=self._vision.models, on_stored=self._publisher.wake
+        )
         self._status = StatusPublisher(self._link, status_topic)
         self._clock = Clock(state_dir / "time.json", wall=now, source=vouch)
         self._position = open_position(config.device)
@@ -122,8 +123,11 @@ class Device:
         self._pipeline = Pipeline(
             self._vision,
             self._lists.current,
-            self._on_match,
+            self._reports.candidate,
             now=self._clock.now,
+            on_update=self._reports.update,
+            on_end=self._reports.end,
+            pictures=config.events.pictures,
             fpir_target=vision_config.fpir_target,
             observer=observer,
         )
@@ -203,7 +207,7 @@ class Device:
 
     def _end(self) -> Report:
         self._pipeline.finish()
-        self._save()
+        self._reports.save()
         if not self._publisher.flush(limits.FLUSH_S):
             log.warning("%d events wait in the outbox for the next start", len(self._outbox))
         self._publisher.close()
@@ -216,7 +220,7 @@ class Device:
         self._outbox.close()
         return Report(
             counters=self._pipeline.counters,
-            candidates=self._candidates,
+            candidates=self._reports.candidates,
             skipped=self._skipped,
             source=self._camera.state,
             sent_bytes=self._link.sent_bytes,
@@ -226,7 +230,7 @@ class Device:
     def _watch_health(self) -> None:
         """Report what changed; end the camera when asked to stop."""
         while not self._stop.wait(limits.HEALTH_S):
-            self._save()
+            self._reports.save()
             self._save_clock()
             self._report_status()
         self._camera.close()
@@ -259,7 +263,7 @@ class Device:
             *self._lists.reasons,
             self._refused,
             f"camera: {camera}" if camera != "ok" else "",
-            self._storage,
+            self._reports.trouble,
         )
         self._status.set(
             Status(
@@ -284,61 +288,3 @@ class Device:
                 key=self._key,
             )
         )
-
-    def _on_match(self, match: Match) -> None:
-        log.info(
-            "candidate: entry %s, score %.2f of %.2f",
-            match.decision.entry, match.decision.score, match.decision.threshold,
-        )  # fmt: skip
-        self._candidates += 1
-        self._unsaved.append(_candidate(match, self._vision.models))
-        self._save()
-
-    def _save(self) -> None:
-        """Put candidates into the outbox; keep them in memory while the disk refuses."""
-        with self._saving:
-            while self._unsaved:
-                try:
-                    self._outbox.put(self._unsaved[0])
-                except StorageUnavailable as error:
-                    if not self._storage:
-                        log.warning("%s; %d events are held in memory", error, len(self._unsaved))
-                    self._storage = "events cannot be stored: is the disk full?"
-                    return
-                self._unsaved.popleft()
-                self._storage = ""
-                self._publisher.wake()
-
-
-def _candidate(match: Match, models: dict[str, str]) -> event.Candidate:
-    decision, quality, gallery = match.decision, match.quality, match.gallery
-    left, top, right, bottom = match.face.box
-    return event.Candidate(
-        entry=decision.entry,
-        score=round(decision.score, 4),
-        threshold=round(decision.threshold, 4),
-        fpir_target=match.fpir_target,
-        views=decision.views,
-        agreeing=decision.agreeing,
-        list=event.ListVersion(id=gallery.id, version=gallery.version),
-        authorisation=gallery.authorisation.reference,
-        purpose=gallery.authorisation.purpose,
-        models=models,
-        quality=event.Quality(
-            eye_distance=round(quality.eye_distance, 1),
-            sharpness=round(quality.sharpness, 3),
-            brightness=round(quality.brightness, 3),
-            contrast=round(quality.contrast, 3),
-            frontality=round(quality.frontality, 3),
-        ),
-        box=event.Box(
-            x=round(left, 1),
-            y=round(top, 1),
-            width=round(right - left, 1),
-            height=round(bottom - top, 1),
-            frame_width=match.frame_size[0],
-            frame_height=match.frame_size[1],
-        ),
-        first_frame=match.first_frame,
-        last_frame=match.last_frame,
-    )

@@ -137,6 +137,17 @@ class VisionConfig(_Section):
     )
 
 
+class EventsConfig(_Section):
+    """What is reported of candidates.
+
+    Attributes:
+        pictures: send the face of a candidate, sealed to the reviewers; only where the signed list
+            names their key too.
+    """
+
+    pictures: bool = False
+
+
 class Config(_Section):
     """The whole file."""
 
@@ -145,6 +156,7 @@ class Config(_Section):
     watchlist: WatchlistConfig
     broker: BrokerConfig = BrokerConfig()
     vision: VisionConfig = VisionConfig()
+    events: EventsConfig = EventsConfig()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 

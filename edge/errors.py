@@ -51,7 +51,11 @@ class AlterationRefused(BadInput):
 
 
 class KeyRefused(BadInput):
-    """A list's key is not the signed one, or was not made for this device."""
+    """A key is not the signed one, or does not open what was sealed."""
+
+
+class SignerRefused(SignatureRefused):
+    """A message is signed by a key that is not trusted for it."""
 
 
 class ListRefused(BadInput):

@@ -105,12 +105,21 @@ MQTT_RETRY_MAX_S = 30
 DEFAULT_TOPIC_ROOT = "lethe"
 
 # --- Events ------------------------------------------------------------------------------------
-OUTBOX_MAX_EVENTS = 10_000
-"""Oldest events make room beyond this, and a gap record says how many."""
+OUTBOX_MAX_EVENTS = 20_000
+OUTBOX_MAX_BYTES = 64 * 1024 * 1024
+"""Beyond either, sealed pictures make room, then the oldest reports; a gap says how many."""
+OUTBOX_LOOK_S = 60.0
+"""How often the outbox looks for events whose time is over."""
 EVENT_EXPIRY_S = 7 * 24 * 3600
-"""An event that could not be delivered for so long is dropped, and a gap record says so."""
+"""An event that could not be delivered for so long is dropped, and a gap says so."""
+PICTURE_EXPIRY_S = 24 * 3600
+"""The same of a sealed picture."""
+UNSAVED_MAX = 1_000
+"""Reports that are held in memory while the disk takes none; the oldest make room."""
+PUBLISH_WINDOW = 64
+"""Events on their way to the broker at a time."""
 PUBLISH_ACK_S = 10.0
-"""An event not acknowledged for so long is sent again."""
+"""Where the broker acknowledges nothing for so long, what it has not is sent again."""
 PUBLISH_RETRY_S = 1.0
 FLUSH_S = 5.0
 """At a clean end, so long is waited for the broker to take what is in the outbox."""
@@ -161,6 +170,31 @@ VIEW_SCORE_SLACK = 0.05
 """A single view may fall short of the track's threshold by so much and still agree."""
 COOL_DOWN_S = 2.0
 """Someone seen again so soon after a reported track ended is the same sighting: no new event."""
+
+MAX_ARCHIVE_LINE_BYTES = MAX_EVENT_BYTES + 1024
+"""Longest line of an archive that is read."""
+LEDGER_MAX_HOLES = 1_000
+"""Runs of missing numbers that a reader remembers of a device."""
+
+# --- The life of a candidate (edge.watchlist.sightings) ------------------------------------------
+UPDATE_SCORE = 0.05
+"""A score that has changed by so much is told."""
+UPDATE_PAUSE_S = 2.0
+UPDATES_MAX = 8
+"""Updates of one candidate: at most so many, so far apart."""
+RECHECK_S = 1.0
+"""While a candidate stays in view, a view of its track is compared again this often."""
+DOUBTS_MAX = 3
+"""So many views in a row that do not confirm a candidate release its track."""
+
+# --- Pictures of candidates ----------------------------------------------------------------------
+PICTURE_MAX_SIDE = 256
+"""Longest side in pixels of the picture of a candidate's face."""
+PICTURE_MAX_BYTES = 24 * 1024
+PICTURE_QUALITIES = (85, 70, 50, 30)
+"""JPEG qualities tried one after the other until the picture is small enough."""
+PICTURE_MARGIN = 0.1
+"""What is shown around the box of the face, in parts of its longer side."""
 
 # --- Doctor ------------------------------------------------------------------------------------
 DOCTOR_MEMORY_BYTES = 512 * 1024 * 1024

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge import limits
 from edge.config import BrokerConfig
-from edge.errors import FormatError, SignatureRefused
 from edge.link.session import Link
-from edge.protocol import event, topics
+from edge.protocol import topics
+from edge.protocol.event import Event
+from fleet.ledger import Keys, Ledger, Refusal, Refused, parse
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,51 +23,69 @@ class Received:
     Attributes:
         message: its bytes.
         event: what it says; None if it is no event.
-        trusted: whether a key that is listened to signed it, and its time is not over.
-        problem: why it is not trusted; empty if it is.
+        refusal: why it is not taken, in one word; None if it is.
+        problem: the same in words; empty if it is taken.
+        skipped: numbers of this device missing before it, first and last.
     """
 
     message: bytes
-    event: event.Event | None
-    trusted: bool
-    problem: str
+    event: Event | None
+    refusal: Refusal | None = None
+    problem: str = ""
+    skipped: tuple[int, int] | None = None
+
+    @property
+    def trusted(self) -> bool:
+        """Whether it is new, in its time and order, and from the device it names."""
+        return self.refusal is None
 
 
-def receive(
-    message: bytes,
-    trusted: Sequence[Ed25519PublicKey],
-    *,
-    device: str | None = None,
-    now: Callable[[], float] = time.time,
-) -> Received:
-    """Read an event and check it.
+class Reader:
+    """Checks events one after the other. Safe for several threads."""
 
-    Args:
-        message: as it came.
-        trusted: keys of the devices that are listened to; without any, nothing is trusted.
-        device: id in the topic it came on, if known; an event of another device is not trusted.
-        now: seconds since 1970.
-    """
-    try:
-        read = event.parse(message)
-    except FormatError as error:
-        return Received(message, None, False, str(error))
-    if device is not None and device != read.device:
-        return Received(message, read, False, f"came on the topic of device {device}")
-    if not trusted:
-        return Received(message, read, False, "signature not checked: no --device-key was given")
-    try:
-        event.verify(read, trusted=trusted, now=now())
-    except (FormatError, SignatureRefused) as error:
-        return Received(message, read, False, str(error))
-    return Received(message, read, True, "")
+    def __init__(
+        self,
+        keys: Keys,
+        *,
+        ledger: Ledger | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """Begin.
+
+        Args:
+            keys: whom to listen to; without any, nothing is trusted.
+            ledger: what has come before.
+            now: seconds since 1970.
+        """
+        self._keys = keys
+        self.ledger = ledger if ledger is not None else Ledger()
+        self._now = now
+        self._lock = threading.Lock()
+
+    def receive(
+        self, message: bytes, *, device: str | None = None, at: float | None = None
+    ) -> Received:
+        """Read an event and check it.
+
+        Args:
+            message: as it came.
+            device: id in the topic it came on, if known.
+            at: when it came, seconds since 1970; now if None.
+        """
+        try:
+            with self._lock:
+                now = self._now() if at is None else at
+                read, skipped = self.ledger.take(message, self._keys, now=now, device=device)
+        except Refused as refused:
+            return Received(message, _shown(message), refused.name, str(refused))
+        return Received(message, read, skipped=skipped)
 
 
 def listen(
     broker: BrokerConfig,
     on_event: Callable[[Received], None],
     *,
-    trusted: Sequence[Ed25519PublicKey] = (),
+    keys: Keys | None = None,
     device: str = "+",
 ) -> Link:
     """Subscribe to events in the background; close the link to end.
@@ -76,20 +94,30 @@ def listen(
         broker: where.
         on_event: called for each event, on the network thread. A second delivery of the same
             event is left out.
-        trusted: keys of the devices that are listened to.
+        keys: whom to listen to.
         device: id of one device; "+" for all.
     """
     link = Link(broker, f"lethe-watch-{uuid.uuid4().hex[:12]}")
-    known: set[str] = set()
+    reader = Reader(keys or Keys())
 
     def deliver(topic: str, message: bytes) -> None:
-        received = receive(message, trusted, device=topic.split("/")[-2])
-        if received.event is not None and received.trusted:
-            if received.event.envelope.id in known:
-                return
-            known.add(received.event.envelope.id)
-        on_event(received)
+        received = reader.receive(message, device=device_of(topic))
+        if received.refusal != "replayed":
+            on_event(received)
 
     link.subscribe(topics.event(broker.topic_root, device), deliver, limits.MAX_EVENT_BYTES)
     link.start()
     return link
+
+
+def device_of(topic: str) -> str:
+    """Return the id of the device on whose topic something came."""
+    return topic.split("/")[-2]
+
+
+def _shown(message: bytes) -> Event | None:
+    """Return what a refused event says, for people to look at."""
+    try:
+        return parse(message)
+    except Refused:
+        return None

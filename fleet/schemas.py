@@ -13,15 +13,19 @@ from typing import Any
 
 import msgspec
 
-from edge.protocol.event import Candidate, Envelope, Gap, Receipt
+from edge.protocol import event
 from edge.protocol.status import Status
 from edge.protocol.watchlist import Watchlist
 
 SCHEMAS: dict[str, type[msgspec.Struct]] = {
-    "event-envelope.schema.json": Envelope,
-    "match-candidate.schema.json": Candidate,
-    "events-gap.schema.json": Gap,
-    "list-receipt.schema.json": Receipt,
+    "event-envelope.schema.json": event.Envelope,
+    "match-candidate.schema.json": event.Candidate,
+    "match-updated.schema.json": event.Updated,
+    "match-ended.schema.json": event.Ended,
+    "match-picture.schema.json": event.Picture,
+    "events-gap.schema.json": event.Gap,
+    "list-receipt.schema.json": event.Receipt,
+    "audit-head.schema.json": event.AuditHead,
     "status.schema.json": Status,
     "watchlist.schema.json": Watchlist,
 }

@@ -1,5 +1,6 @@
 """The way of a frame, with a scripted eye: who is reported, how often, and what is kept."""
 
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -81,8 +82,8 @@ class List:
     """A list in force."""
 
     def __init__(self, fpir_target=0.01, **entries):
-        self.entries = entries
-        self.authorisation = SimpleNamespace(fpir_target=fpir_target)
+        self.entries, self.version = entries, 1
+        self.authorisation = SimpleNamespace(fpir_target=fpir_target, reviewers=bytes(32))
 
     @property
     def templates(self):
@@ -95,10 +96,13 @@ class List:
 
 class Run:
     def __init__(self, people, gallery, **options):
-        self.eye, self.gallery, self.matches = Eye(people), gallery, []
+        self.eye, self.gallery, self.matches, self.updates = Eye(people), gallery, [], []
+        self.ends = []
         self.pipeline = Pipeline(
-            self.eye, lambda: self.gallery, self.matches.append, now=lambda: 1e9, **options
-        )
+            self.eye, lambda: self.gallery, self.matches.append, now=lambda: 1e9,
+            on_update=self.updates.append,
+            on_end=lambda sighting, why: self.ends.append((sighting, why)), **options,
+        )  # fmt: skip
 
     def frames(self, first, last, image=BACKGROUND):
         for index in range(first, last):
@@ -131,9 +135,12 @@ def test_a_long_stay_is_embedded_a_few_times():
     assert run.pipeline.counters.embeddings == run.eye.embedded <= limits.SHOTS_ENOUGH + 2
 
 
-def test_after_a_match_nothing_more_is_embedded():
+def test_after_a_match_a_view_is_compared_about_once_a_second():
     run = Run([Person(1, stands())], List(ann=1)).frames(0, 500)
-    assert run.eye.embedded == limits.MIN_AGREEING_VIEWS
+    assert run.named == ["ann"]
+    most = limits.SHOTS_ENOUGH + 500 / FPS / limits.RECHECK_S
+    assert limits.SHOTS_ENOUGH < run.eye.embedded <= most + 2
+    assert run.ends == []
 
 
 def test_without_a_list_nobody_is_looked_at():
@@ -235,3 +242,101 @@ def test_the_observer_sees_what_happened():
     assert len(seen) == 30
     assert seen[-1][0] == 1
     assert seen[-1][1][0].decision.entry == "ann"
+
+
+def test_a_candidate_that_leaves_is_ended_once_with_the_frame_it_was_last_seen_in():
+    run = Run([Person(1, stands(last=60))], List(ann=1)).frames(0, 60)
+    assert run.ends == []
+    run.frames(60, 200)
+    ((sighting, why),) = run.ends
+    assert (sighting.entry, sighting.last_frame, why) == ("ann", 59, "left")
+    assert sighting.number == run.matches[0].sighting
+    run.pipeline.finish()
+    assert len(run.ends) == 1
+
+
+@pytest.mark.parametrize("why", ["list-over", "stopped"])
+def test_a_candidate_in_view_is_ended_with_the_list_and_with_the_device(why):
+    run = Run([Person(1, stands())], List(ann=1)).frames(0, 30)
+    if why == "stopped":
+        run.pipeline.finish()
+    else:
+        run.gallery = None
+        run.frames(30, 31)
+    assert [(s.entry, w) for s, w in run.ends] == [("ann", why)]
+
+
+def test_better_views_update_the_score_and_never_often():
+    ann = Person(1, stands(), likeness=0.6)
+    run = Run([ann], List(ann=1)).frames(0, 30)
+    assert run.updates == []
+    ann.likeness = 0.99
+    run.frames(30, 500)
+    assert 1 <= len(run.updates) <= limits.UPDATES_MAX
+    assert all(u.sighting == run.matches[0].sighting for u in run.updates)
+    assert run.updates[-1].decision.score - run.matches[0].decision.score >= limits.UPDATE_SCORE
+    steps = [run.matches[0].decision.score, *(u.decision.score for u in run.updates)]
+    assert all(abs(b - a) >= limits.UPDATE_SCORE for a, b in pairwise(steps))
+    assert len(run.matches) == 1
+
+
+def test_a_new_version_of_the_list_that_still_names_the_candidate_updates_it():
+    run = Run([Person(1, stands())], List(ann=1)).frames(0, 60)
+    run.gallery = List(ann=1, bob=3)
+    run.gallery.version = 2
+    run.frames(60, 120)
+    assert run.named == ["ann"]
+    assert [u.gallery.version for u in run.updates] == [2]
+
+
+def test_a_candidate_that_a_new_list_does_not_name_is_ended():
+    run = Run([Person(1, stands())], List(ann=1)).frames(0, 60)
+    run.gallery = List(bob=3)
+    run.frames(60, 120)
+    assert [(s.entry, s.last_frame) for s, _ in run.ends] == [("ann", 59)]
+
+
+def test_a_track_that_jumps_to_somebody_else_does_not_follow_them_as_the_candidate():
+    person = Person(1, stands())
+    run = Run([person], List(ann=1)).frames(0, 30)
+    person.template = direction(77)  # the boxes overlap, the face is another
+    run.frames(30, 500)
+    ((sighting, why),) = run.ends
+    assert why == "left"
+    longest = (limits.DOUBTS_MAX * (limits.RECHECK_S + limits.SHOT_WINDOW_S)) * FPS
+    assert sighting.last_frame <= 30 + longest
+    assert run.named == ["ann"]
+    assert all(seen.decision is None for seen in run.pipeline._seen.values())
+
+
+def test_one_doubtful_view_does_not_end_a_candidate():
+    person = Person(1, stands())
+    run = Run([person], List(ann=1)).frames(0, 30)
+    person.likeness = 0.3
+    run.frames(30, 56)
+    person.likeness = 0.9
+    run.frames(56, 300)
+    assert run.ends == []
+    assert run.named == ["ann"]
+
+
+def test_pictures_are_cut_only_where_device_and_list_want_them():
+    for pictures, reviewers, expected in (
+        (True, bytes(32), True), (False, bytes(32), False), (True, None, False),
+    ):  # fmt: skip
+        gallery = List(ann=1)
+        gallery.authorisation.reviewers = reviewers
+        run = Run([Person(1, stands())], gallery, pictures=pictures).frames(0, 30)
+        assert (run.matches[0].picture is not None) is expected
+
+
+def test_the_picture_of_a_candidate_holds_nobody_else():
+    near = [Person(1, stands(200, 150)), Person(2, stands(232, 150), size=40)]
+    run = Run(near, List(ann=1), pictures=True).frames(0, 40)
+    picture = run.matches[0].picture
+    margin = limits.PICTURE_MARGIN * 60
+    assert picture.shape == (72, 72, 3)
+    # Of the neighbour: from x 212 on, less its own margin; the picture begins at 170 - margin.
+    begins = int(212 - limits.PICTURE_MARGIN * 40 - (170 - margin))
+    assert (picture[16:56, begins:] == 128).all()
+    assert not (picture[:, : begins - 1] == 128).all()

@@ -37,7 +37,12 @@ class Link:
     """
 
     def __init__(
-        self, broker: BrokerConfig, client_id: str, *, will: tuple[str, bytes] | None = None
+        self,
+        broker: BrokerConfig,
+        client_id: str,
+        *,
+        will: tuple[str, bytes] | None = None,
+        lasting: bool = False,
     ) -> None:
         """Prepare a session; nothing is sent before `start`.
 
@@ -45,14 +50,22 @@ class Link:
             broker: where, and with which credentials.
             client_id: unique at the broker.
             will: topic and payload that the broker publishes, retained, when this session dies.
+            lasting: the broker keeps what comes while this session is away; what `subscribe_safely`
+                brings is acknowledged only when it was taken.
 
         Raises:
             ConfigError: a credential file is missing, or open to others.
         """
         self._where = f"{broker.host}:{broker.port}"
         self._host, self._port = broker.host, broker.port
-        self._client = Client(CallbackAPIVersion.VERSION2, client_id=client_id)
+        self._client = Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=client_id,
+            clean_session=not lasting,
+            manual_ack=lasting,
+        )
         self._client.enable_logger(_PAHO)
+        self._client.max_inflight_messages_set(2 * limits.PUBLISH_WINDOW)  # the rest is telemetry
         self._client.suppress_exceptions = True  # logged by paho; the network thread lives on
         self._client.reconnect_delay_set(limits.MQTT_RETRY_FIRST_S, limits.MQTT_RETRY_MAX_S)
         self._client.on_socket_open = _no_delay
@@ -106,13 +119,8 @@ class Link:
         """Have `callback` called as by `subscribe`, but ask the broker for nothing."""
 
         def deliver(_client: Client, _data: object, message: MQTTMessage) -> None:
-            if len(message.payload) > max_bytes:
-                log.warning(
-                    "message of %d bytes on %s dropped: at most %d are read",
-                    len(message.payload), message.topic, max_bytes,
-                )  # fmt: skip
-                return
-            callback(message.topic, bytes(message.payload))
+            if self._fits(message, max_bytes):
+                callback(message.topic, bytes(message.payload))
 
         self._client.message_callback_add(topic, deliver)
 
@@ -131,6 +139,27 @@ class Link:
         """End what `request` began."""
         if self.connected:
             self._client.unsubscribe(list(topics))
+
+    def subscribe_safely(
+        self, topic: str, callback: Callable[[str, bytes], bool], max_bytes: int
+    ) -> None:
+        """Subscribe in a lasting session: what `callback` does not take, comes again.
+
+        Args:
+            topic: may hold wildcards.
+            callback: runs on the network thread; returns whether the message is safe.
+            max_bytes: a larger message is dropped, and the log says so.
+        """
+
+        def deliver(client: Client, _data: object, message: MQTTMessage) -> None:
+            if self._fits(message, max_bytes) and not callback(
+                message.topic, bytes(message.payload)
+            ):
+                return
+            client.ack(message.mid, message.qos)
+
+        self._client.message_callback_add(topic, deliver)
+        self._subscriptions[topic] = 1
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> int | None:
         """Send with QoS 1 and return the publication's number; None if there is no connection.
@@ -155,6 +184,16 @@ class Link:
         """Disconnect cleanly: the broker keeps its last will to itself."""
         self._client.disconnect()
         self._client.loop_stop()
+
+    @staticmethod
+    def _fits(message: MQTTMessage, max_bytes: int) -> bool:
+        if len(message.payload) <= max_bytes:
+            return True
+        log.warning(
+            "message of %d bytes on %s dropped: at most %d are read",
+            len(message.payload), message.topic, max_bytes,
+        )  # fmt: skip
+        return False
 
     def _on_connect(
         self, client: Client, _data: object, _flags: object, reason: ReasonCode, _p: object

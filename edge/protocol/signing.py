@@ -22,7 +22,7 @@ from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 
-from edge.errors import FormatError, SignatureRefused
+from edge.errors import FormatError, SignatureRefused, SignerRefused
 
 ALGORITHM = "Ed25519"
 SIGNATURE_MEMBER = "signature"
@@ -133,7 +133,7 @@ def _verify(
         if "crit" in header:
             raise SignatureRefused("header with 'crit': no extension is understood")
         if not isinstance(kid, str) or kid not in keys:
-            raise SignatureRefused(f"signed by key {kid!r}, which is not trusted for this")
+            raise SignerRefused(f"signed by key {kid!r}, which is not trusted for this")
         opened = jws.deserialize_compact(sealed, keys[kid], registry=_REGISTRY, payload=payload)
     except JoseError as error:
         raise SignatureRefused(f"signature does not hold: {error}") from error

@@ -56,8 +56,8 @@ class Shots:
         """The embedded views kept, best first."""
         return self._shots
 
-    def offer(self, seconds: float, quality: Quality, aligned: NDArray[np.uint8]) -> None:
-        """Show a view of the present frame.
+    def offer(self, seconds: float, quality: Quality, aligned: NDArray[np.uint8]) -> bool:
+        """Show a view of the present frame; return whether it is the best of its window so far.
 
         Args:
             seconds: time of the frame.
@@ -66,17 +66,20 @@ class Shots:
         """
         if self._window_from is None:
             self._window_from = seconds
-        if usable(quality) and (
-            self._waiting is None or quality.overall > self._waiting[0].overall
+        if not usable(quality) or (
+            self._waiting is not None and quality.overall <= self._waiting[0].overall
         ):
-            self._waiting = (quality, aligned)
+            return False
+        self._waiting = (quality, aligned)
+        return True
 
-    def due(self, seconds: float, *, closing: bool = False) -> View | None:
+    def due(self, seconds: float, *, closing: bool = False, anyway: bool = False) -> View | None:
         """Return the view to embed now, if there is one, and begin a new window.
 
         Args:
             seconds: time of the present frame.
             closing: the track has ended: the window closes early.
+            anyway: a view is wanted though it is no better than those before.
         """
         if self._waiting is None or self._window_from is None:
             self._window_from = None
@@ -85,7 +88,11 @@ class Shots:
             return None
         waiting, self._waiting, self._window_from = self._waiting, None, None
         few = len(self._shots) < limits.SHOTS_ENOUGH
-        if few or waiting[0].overall > limits.SHOT_BETTER * self._shots[0].quality.overall:
+        if (
+            few
+            or anyway
+            or waiting[0].overall > limits.SHOT_BETTER * self._shots[0].quality.overall
+        ):
             return waiting
         return None
 

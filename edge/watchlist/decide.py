@@ -85,8 +85,20 @@ def decide(fused: Hit | None, views: Sequence[Hit | None], least: float) -> Deci
     """
     if fused is None or fused.score < least:
         return None
-    view_least = least - limits.VIEW_SCORE_SLACK
-    agreeing = sum(1 for v in views if v and v.entry == fused.entry and v.score >= view_least)
+    agreeing = sum(1 for view in views if agrees(view, fused.entry, least))
     if agreeing < limits.MIN_AGREEING_VIEWS or 2 * agreeing < len(views):
         return None
     return Decision(fused.entry, fused.score, least, agreeing, len(views))
+
+
+def agrees(view: Hit | None, entry: str, least: float) -> bool:
+    """Whether a single view names an entry, with the slack that single views have.
+
+    Args:
+        view: the view's nearest entry.
+        entry: id of the entry.
+        least: the threshold of the track.
+    """
+    return (
+        view is not None and view.entry == entry and view.score >= least - limits.VIEW_SCORE_SLACK
+    )

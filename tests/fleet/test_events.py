@@ -12,14 +12,15 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from cli.events import plain
+from cli.event_text import plain
 from demo.broker import running_broker
 from edge.config import BrokerConfig
 from edge.identity import write_public_key
 from edge.link.session import Link
 from edge.protocol import event, topics
 from edge.protocol.event import Gap
-from fleet.events import receive
+from fleet.events import Reader
+from fleet.ledger import Keys
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY, OTHER = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
@@ -126,16 +127,17 @@ def test_it_ends_cleanly_when_asked_to(watch, send, number):
 
 
 def test_without_a_key_it_says_that_nothing_was_checked():
-    received = receive(made("disk"), [])
-    assert not received.trusted
+    received = Reader(Keys()).receive(made("disk"))
+    assert received.refusal == "unchecked"
     assert "not checked" in received.problem
 
 
 def test_an_event_on_the_topic_of_another_device_is_not_trusted():
-    received = receive(made("disk"), [KEY.public_key()], device="camera-2")
-    assert not received.trusted
+    keys = Keys(any=[KEY.public_key()])
+    received = Reader(keys).receive(made("disk"), device="camera-2")
+    assert received.refusal == "another-device"
     assert "topic of device camera-2" in received.problem
-    assert receive(made("disk"), [KEY.public_key()], device="camera-1").trusted
+    assert Reader(keys).receive(made("disk"), device="camera-1").trusted
 
 
 @pytest.mark.parametrize("hostile", ["\x1b[31m", "\x9b31m", "\u202e", "a\nb", "\x07", "\r"])

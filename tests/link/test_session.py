@@ -21,7 +21,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from edge import limits
 from edge.config import BrokerConfig
-from edge.errors import BrokerUnavailable, ConfigError
+from edge.errors import BrokerUnavailable, ConfigError, StorageUnavailable
 from edge.events.outbox import Outbox
 from edge.events.publisher import Publisher
 from edge.files import write_atomically
@@ -30,7 +30,8 @@ from edge.link.status import StatusPublisher
 from edge.protocol import event, topics
 from edge.protocol.status import OFFLINE, Status
 from fleet import publish
-from fleet.events import listen, receive
+from fleet.events import Reader, listen
+from fleet.ledger import Keys
 from tests.conftest import Mosquitto
 
 KEY = Ed25519PrivateKey.generate()
@@ -84,7 +85,7 @@ class Device:
 
 def reader(port):
     received = queue.SimpleQueue()
-    link = listen(BrokerConfig(port=port), received.put, trusted=[KEY.public_key()])
+    link = listen(BrokerConfig(port=port), received.put, keys=Keys(any=[KEY.public_key()]))
     until(lambda: link.connected)
     time.sleep(0.1)  # the subscription is on its way
     return link, received
@@ -140,6 +141,41 @@ def test_events_arrive_in_order_and_leave_the_disk(tmp_path, mosquitto):
     device = Device(tmp_path, mosquitto.port)
     device.put(1, 2, 3)
     assert take(received, 3) == [1, 2, 3]
+    assert device.publisher.flush(10)
+    device.close()
+    link.close()
+    assert received.empty()
+
+
+def test_many_are_under_way_at_once_and_stay_in_order(tmp_path, lasting):
+    lasting.kill()
+    device = Device(tmp_path, lasting.port)
+    device.outbox.put_all([note(n) for n in range(1, 501)])
+    lasting.start()
+    device.publisher.wake()
+    found = ids_and_numbers(lasting.received, 500)
+    assert list(found.values()) == list(range(1, 501))
+    assert list(found) == sorted(found)
+    assert device.publisher.flush(10)
+    assert not device.publisher._under_way
+    device.close()
+
+
+def test_what_the_disk_will_not_forget_is_not_sent_twice(tmp_path, mosquitto, monkeypatch):
+    link, received = reader(mosquitto.port)
+    device = Device(tmp_path, mosquitto.port)
+    delete = device.outbox.delete
+
+    def refuse(*_):
+        raise StorageUnavailable("read-only")
+
+    monkeypatch.setattr(device.outbox, "delete", refuse)
+    device.put(1, 2)
+    assert take(received, 2) == [1, 2]
+    until(lambda: device.publisher._done == {1, 2})
+    monkeypatch.setattr(device.outbox, "delete", delete)
+    device.put(3)
+    assert take(received, 1) == [3]
     assert device.publisher.flush(10)
     device.close()
     link.close()
@@ -538,6 +574,6 @@ def test_credentials_that_cannot_be_used_are_named(tmp_path, changes, says):
 
 def test_garbage_on_the_event_topic_is_no_event():
     for message in (b"", b"\xff", b"{}", b"[" * 9999, sign(note(1), 1)[:-5]):
-        received = receive(message, [KEY.public_key()])
+        received = Reader(Keys(any=[KEY.public_key()])).receive(message)
         assert not received.trusted
         assert received.problem

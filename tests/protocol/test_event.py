@@ -67,7 +67,21 @@ RECEIPT = event.Receipt(
 )
 
 
-@pytest.mark.parametrize("data", [event.Gap(lost=3, reason="disk"), RECEIPT])
+ID = "camera-1-" + "0" * 19 + "7"
+UPDATED = event.Updated(
+    candidate=ID,
+    **{f: getattr(CANDIDATE, f) for f in event.Updated.__struct_fields__ if f != "candidate"},
+)
+ENDED = event.Ended(candidate=ID, entry=CANDIDATE.entry, reason="left", last_frame=99)
+RESTARTED = event.Ended(candidate=ID, entry=CANDIDATE.entry, reason="restarted")
+PICTURE = event.Picture(
+    candidate=ID, entry=CANDIDATE.entry, recipient="0" * 16, sealed=bytes(limits.PICTURE_MAX_BYTES)
+)
+GAP = event.Gap(lost=3, reason="disk")
+HEAD = event.AuditHead(head="0" * 20 + "-" + "0" * 64)
+
+
+@pytest.mark.parametrize("data", [GAP, RECEIPT, UPDATED, ENDED, RESTARTED, PICTURE, HEAD])
 def test_the_other_kinds_are_read_too(data):
     received = read(made(data))
     assert received.data == data
@@ -83,14 +97,16 @@ def test_it_says_candidate_and_nothing_of_who_it_is():
         assert never not in words
 
 
-@pytest.mark.parametrize("field", ["id", "source", "time", "sequence", "expirytime", "subject"])
+@pytest.mark.parametrize("field", ["source", "time", "sequence", "expirytime", "subject"])
 def test_an_altered_envelope_is_refused(field):
-    document = made()
-    document[field] = made(sequence=2, now=NOW + 5)[field]
+    document, other = made(), made(sequence=2, now=NOW + 5)
+    document[field] = other[field]
     if field == "subject":
         document["subject"] = document["data"]["entry"] = "f" * 32
+    elif field == "sequence":
+        document["id"] = other["id"]
     elif field == "source":
-        document["source"] = "/lethe/device/camera-2"
+        document |= {"source": "/lethe/device/camera-2", "id": f"camera-2-{0:019d}1"}
     with pytest.raises(SignatureRefused, match="does not hold"):
         event.verify(read(document), trusted=PUBLIC, now=NOW)
 
@@ -147,6 +163,9 @@ def test_a_replay_after_its_time_does_nothing():
         ("expirytime", "0001-01-01T00:00:00"),
         ("data", None),
         ("unknown", 1),
+        ("id", "camera-1-" + "0" * 18 + "99"),
+        ("type", "lethe.match.candidate.v2"),
+        ("audithead", "1"),
         ("subject", "f" * 32),
         ("datacontenttype", "text/html"),
     ],

@@ -9,22 +9,25 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge import limits
 from edge.camera.base import Frame
 from edge.errors import StorageUnavailable
 from edge.pipeline import SeenTrack
 from edge.vision.faces import Face
+from edge.vision.track import Track, iou
 
 Region = tuple[int, int, int, int]
 
 _GROWN = 0.45  # of the face's size on each side: hair, ears and chin go with the face
 _TIGHT = 0.1
+_SAME_PLACE = 0.3  # overlap of a face with the place where a matched track is expected
 _MEMORY = 12  # frames for which the place of a face stays blurred when the detector loses it
 _GREEN = (80, 200, 60)
 
@@ -37,7 +40,23 @@ class Annotator:
         cpu_seconds: what annotating took of this process, to be told apart from the device's work.
     """
 
-    def __init__(self, folder: Path, name: str, fps: float = 25.0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        find: Callable[[NDArray[np.uint8], float], list[Face]],
+        fps: float = 25.0,
+    ) -> None:
+        """Prepare; nothing is written before the first frame.
+
+        Args:
+            folder: where to write.
+            name: of the files.
+            find: a detector of the annotator's own. The device looks at some frames only, and
+                there only around the faces it follows; here nobody may be recognisable in any.
+            fps: frames a second of the clip.
+        """
+        self._find = find
         self._clip = folder / f"{name}.mp4"
         self._picture = folder / f"{name}.jpg"
         self._fps = fps
@@ -47,19 +66,22 @@ class Annotator:
         self.sightings: dict[tuple[str, int], int] = {}
         self.cpu_seconds = 0.0
 
-    def saw(self, frame: Frame, faces: Sequence[Face], tracks: Sequence[SeenTrack]) -> None:
+    def saw(self, frame: Frame, tracks: Sequence[SeenTrack]) -> None:
         """Draw one frame; called by the pipeline."""
         began = time.thread_time()
-        matched = [t for t in tracks if t.decision is not None]
-        picture = self._hide(frame.image, faces, [t.track.face for t in matched])
-        for seen in matched:
-            decision = seen.decision
-            assert decision is not None
-            _label(picture, seen.track.face, f"{decision.entry[:8]}  {decision.score:.2f}")
-            self.sightings[decision.entry, seen.track.first_frame] = frame.index
+        faces = self._find(frame.image, limits.WEAK_FACE_SCORE)
+        matched = [
+            (face, seen.track, seen.decision)
+            for seen in tracks
+            if seen.decision and (face := _found(seen.track, faces, frame.seconds))
+        ]
+        picture = self._hide(frame.image, faces, [face for face, _, _ in matched])
+        for face, track, decision in matched:
+            _label(picture, face, f"{decision.entry[:8]}  {decision.score:.2f}")
+            self.sightings[decision.entry, track.first_frame] = frame.index
         # The picture to keep: a large match, and preferably somebody hidden beside it.
         hidden = len(faces) > len(matched)
-        worth = max((t.track.face.width * (1 + hidden) for t in matched), default=0.0)
+        worth = max((face.width * (1 + hidden) for face, _, _ in matched), default=0.0)
         if self._best is None or worth > self._best[0] or not self._best[0]:
             self._best = (worth, picture)
         self._write(picture)
@@ -110,6 +132,18 @@ class Annotator:
         if (width, height) != self._size:  # pictures of a folder differ in size
             picture = np.asarray(cv2.resize(picture, self._size), np.uint8)
         self._writer.write(picture)
+
+
+def _found(track: Track, faces: Sequence[Face], seconds: float) -> Face | None:
+    """Return the face that lies where a track is expected; None where there is none."""
+    if not faces:
+        return None
+    overlap = iou(
+        np.array([track.expected(seconds)], np.float64),
+        np.array([face.box for face in faces], np.float64),
+    )[0]
+    best = int(overlap.argmax())
+    return faces[best] if overlap[best] >= _SAME_PLACE else None
 
 
 def _region(face: Face, grown: float, width: int, height: int) -> Region:

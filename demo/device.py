@@ -25,7 +25,7 @@ from edge.app import Device
 from edge.camera.base import Frame
 from edge.errors import LetheError
 from edge.pipeline import SeenTrack
-from edge.vision.faces import Face
+from edge.vision.engine import Vision
 
 
 class Witness:
@@ -35,9 +35,9 @@ class Witness:
         self._annotator = annotator
         self._told = 0.0
 
-    def saw(self, frame: Frame, faces: Sequence[Face], tracks: Sequence[SeenTrack]) -> None:
+    def saw(self, frame: Frame, tracks: Sequence[SeenTrack]) -> None:
         """Take a processed frame; called by the pipeline."""
-        self._annotator.saw(frame, faces, tracks)
+        self._annotator.saw(frame, tracks)
         if time.monotonic() - self._told > 0.1:
             self._told = time.monotonic()
             sys.stdout.write(json.dumps({"frames": frame.index + 1}) + "\n")
@@ -55,8 +55,8 @@ def main() -> int:
     parser.add_argument("--report", type=Path, required=True, help="file for the figures")
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
-    annotator = Annotator(options.out, options.name, options.fps)
     try:
+        annotator = Annotator(options.out, options.name, Vision.open(threads=1).detect, options.fps)
         device = Device(configuration.load(options.config), observer=Witness(annotator))
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: device.stop())

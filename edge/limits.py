@@ -137,6 +137,8 @@ MAX_FACES = 200
 """Faces taken from one frame, strongest first."""
 TRACK_MIN_IOU = 0.2
 """Least overlap of a face with a track's expected place."""
+TRACK_GROWN = 0.5
+"""Share of its size by which a box is grown on each side where plain overlap finds no partner."""
 TRACK_LOST_S = 0.8
 """A track not seen for so long has ended."""
 VIEW_MIN_SIZE = 9.0
@@ -158,8 +160,31 @@ WEAK_FACE_SCORE = 0.4
 """Detections from here up may continue a track; only stronger ones may begin one."""
 CUT_DIFFERENCE = 18.0
 """Mean change in grey levels between two frames that is taken for a cut: every track ends."""
-CUT_THUMBNAIL = (32, 18)
-"""Width and height of the miniature in which cuts are looked for."""
+MINIATURE = (64, 36)
+"""Width and height of the miniature in which cuts and motion are looked for."""
+MOTION_DIFFERENCE = 12
+"""Grey levels by which a pixel of the miniature differs where something moves."""
+MOTION_PIXELS = 2
+"""So many of them make motion; a single one is noise."""
+
+# --- Pace (edge.vision.pace): seconds between two looks for faces ---------------------------------
+LOOK_DECIDING_S = 0.065
+"""While a track needs views: every other frame of 30 a second."""
+LOOK_DECIDING_MOST_S = 2.0
+"""A track that has shown no usable view for so long is only followed, and judged if it does."""
+LOOK_FOLLOWING_S = 0.2
+LOOK_WHOLE_S = 0.5
+"""While a track is alive, the whole frame is looked at so often; in between, around the faces."""
+LOOK_MOVING_S = 0.5
+LOOK_STILL_S = 2.0
+LOOK_COARSE_SHARE = 3
+"""In an empty scene the whole frame is looked at coarsely but for one time in so many."""
+SENSED_SCORE = 0.4
+"""The faintest sign of a face in a coarse look; it is looked at again in full."""
+NEAR_MARGIN = 0.6
+"""Around a face expected somewhere, so much of its size on each side is looked at, too."""
+NEAR_FACE_PIXELS = 48.0
+"""A larger face may be shrunk to this width for a look around it: no detail is lost that counts."""
 
 # --- Decision ----------------------------------------------------------------------------------
 FPIR_TARGET_DEFAULT = 0.001

@@ -1,4 +1,4 @@
-"""The way of a frame, top to bottom: detect, track, best shots, align and embed, match, decide.
+"""The way of a frame, top to bottom: pace, detect, track, best shots, embed, match, decide.
 
 A candidate is reported once, updated while later views change its score, and ended when it has left
 (`edge.watchlist.sightings`).
@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,7 +22,9 @@ from edge.camera.base import Frame
 from edge.inference.manifest import EmbedderModel
 from edge.vision.cutout import cut
 from edge.vision.detect import check_image
-from edge.vision.faces import Face
+from edge.vision.faces import Face, Region
+from edge.vision.motion import Change, Scene
+from edge.vision.pace import Effort, Pace
 from edge.vision.quality import Quality, measure
 from edge.vision.shots import Shot, Shots
 from edge.vision.track import Track, Tracker
@@ -41,6 +42,14 @@ class Eye(Protocol):
 
     def detect(self, image: NDArray[np.uint8], min_score: float | None = None) -> list[Face]:
         """Find faces in a (height, width, 3) uint8 BGR picture, strongest first."""
+
+    def glance(self, image: NDArray[np.uint8]) -> list[Face] | None:
+        """Look at the whole frame coarsely: the faintest signs of faces; None if it cannot."""
+
+    def detect_near(
+        self, image: NDArray[np.uint8], places: Sequence[Region], min_score: float
+    ) -> list[Face] | None:
+        """Find the faces around places, for less work; None where these lie too far apart."""
 
     def align(self, image: NDArray[np.uint8], face: Face) -> NDArray[np.uint8]:
         """Cut out a face upright: (112, 112, 3) uint8, BGR."""
@@ -89,9 +98,18 @@ EndReason = Literal["left", "list-over", "stopped"]
 
 @dataclass(slots=True)
 class Counters:
-    """What happened in this process. For the benchmark and the demonstration: never published."""
+    """What happened in this process. For the benchmark and the demonstration: never published.
+
+    Attributes:
+        frames: frames processed.
+        looks: frames in which faces were looked for with the detector.
+        faces: faces found in them.
+        tracks: tracks begun.
+        embeddings: templates made.
+    """
 
     frames: int = 0
+    looks: int = 0
     faces: int = 0
     tracks: int = 0
     embeddings: int = 0
@@ -100,8 +118,8 @@ class Counters:
 class Observer(Protocol):
     """Sees what the pipeline saw, in this process only: the demonstration's annotator."""
 
-    def saw(self, frame: Frame, faces: Sequence[Face], tracks: Sequence[SeenTrack]) -> None:
-        """Take a processed frame, all its detections however weak, and the tracks seen in it."""
+    def saw(self, frame: Frame, tracks: Sequence[SeenTrack]) -> None:
+        """Take a processed frame and the tracks alive, whether looked for in it or not."""
 
 
 @dataclass(slots=True, eq=False)
@@ -141,6 +159,19 @@ class SeenTrack:
         self.shots, self.decision, self.judged_by, self.doubts = Shots(), None, None, 0
         self.picture = self.best = None
 
+    def deciding(self, seconds: float) -> bool:
+        """Whether more views are wanted soon of a track seen when faces were last looked for.
+
+        What has shown no usable view for long is only followed.
+        """
+        track = self.track
+        return (
+            self.decision is None
+            and self.shots.few
+            and track.last_seconds >= seconds
+            and track.last_seconds - track.first_seconds < limits.LOOK_DECIDING_MOST_S
+        )
+
 
 class Pipeline:
     """Judges frames against the list in force. For one thread."""
@@ -157,6 +188,7 @@ class Pipeline:
         pictures: bool = False,
         fpir_target: float = limits.FPIR_TARGET_DEFAULT,
         observer: Observer | None = None,
+        pace: Pace | None = None,
     ) -> None:
         """Wire a pipeline.
 
@@ -170,6 +202,7 @@ class Pipeline:
             pictures: cut out the faces of candidates, for lists that name their reviewers' key.
             fpir_target: the device's own; the stricter of it and the list's is used.
             observer: sees every processed frame.
+            pace: how often faces are looked for; the normal one if None.
         """
         self._eye = eye
         self._gallery = gallery
@@ -183,7 +216,9 @@ class Pipeline:
         self._tracker = Tracker()
         self._seen: dict[int, SeenTrack] = {}
         self._sightings = Sightings()
-        self._thumbnail: NDArray[np.uint8] | None = None
+        self._scene = Scene()
+        self._pace = pace or Pace()
+        self._looked = 0.0
         self.counters = Counters()
 
     def process(self, frame: Frame) -> None:
@@ -197,24 +232,18 @@ class Pipeline:
         if gallery is None or not gallery.templates:
             self._forget_all("list-over")
             if self._observer:
-                self._observer.saw(frame, (), ())
+                self._observer.saw(frame, ())
             return
-        if self._is_cut(frame.image):
+        check_image(frame.image)
+        change = self._scene.change(frame.image)
+        if change.cut:
             self._end(self._tracker.end_all(), gallery)
-
-        faces = self._eye.detect(frame.image, limits.WEAK_FACE_SCORE)
-        strong = [f for f in faces if f.score >= self._eye.strong_score]
-        weak = faces[len(strong) :]
-        tracks, ended = self._tracker.update(frame.index, frame.seconds, strong, weak)
-        self.counters.faces += len(strong)
-
-        for track in tracks:
-            self._look(track, frame, gallery, faces)
-        self._end(ended, gallery)
+        if (faces := self._look(frame, change, gallery)) is not None:
+            self._follow(faces, frame, gallery)
         for sighting in self._sightings.over(frame.seconds):
             self._on_end(sighting, "left")
         if self._observer:
-            self._observer.saw(frame, faces, [self._seen[t.id] for t in tracks])
+            self._observer.saw(frame, list(self._seen.values()))
 
     def finish(self) -> None:
         """Judge what is still waiting at the source's end, then forget everything."""
@@ -223,7 +252,46 @@ class Pipeline:
             self._end(self._tracker.end_all(), gallery)
         self._forget_all("stopped")
 
-    def _look(self, track: Track, frame: Frame, gallery: Gallery, faces: Sequence[Face]) -> None:
+    def _look(self, frame: Frame, change: Change, gallery: Gallery) -> list[Face] | None:
+        """Return the faces found, strongest first; None where nobody was looked for."""
+        effort = self._pace.effort(
+            frame.seconds,
+            cut=change.cut,
+            moved=change.moved,
+            following=bool(self._tracker.tracks),
+            deciding=any(seen.deciding(self._looked) for seen in self._seen.values()),
+        )
+        if effort is Effort.NONE:
+            return None
+        self._scene.rest()
+        self._looked = frame.seconds
+        self.counters.looks += 1
+        image, faces = frame.image, None
+        # A picture of a candidate shows no part of anybody else, so everybody must be known.
+        if effort is Effort.NEAR and not self._wants_pictures(gallery):
+            places = [track.expected(frame.seconds) for track in self._tracker.tracks]
+            faces = self._eye.detect_near(image, places, limits.WEAK_FACE_SCORE)
+        elif effort is Effort.COARSE and (signs := self._eye.glance(image)) is not None:
+            if not signs:
+                return []
+            places = [face.box for face in signs]
+            faces = self._eye.detect_near(image, places, limits.WEAK_FACE_SCORE)
+        if faces is None:
+            self._pace.looked_fully(frame.seconds)
+            faces = self._eye.detect(image, limits.WEAK_FACE_SCORE)
+        return faces
+
+    def _follow(self, faces: Sequence[Face], frame: Frame, gallery: Gallery) -> None:
+        """Continue the tracks with the faces found, and judge what is new in them."""
+        strong = [face for face in faces if face.score >= self._eye.strong_score]
+        weak = faces[len(strong) :]
+        tracks, ended = self._tracker.update(frame.index, frame.seconds, strong, weak)
+        self.counters.faces += len(strong)
+        for track in tracks:
+            self._view(track, frame, gallery, faces)
+        self._end(ended, gallery)
+
+    def _view(self, track: Track, frame: Frame, gallery: Gallery, faces: Sequence[Face]) -> None:
         """Take a view of a track seen in this frame, and judge it when it is time."""
         seen = self._seen.get(track.id)
         if seen is None:
@@ -237,10 +305,13 @@ class Pipeline:
             self._sightings.seen(seen.decision.entry, frame.index, frame.seconds)
         aligned = self._eye.align(frame.image, track.face)
         better = seen.shots.offer(frame.seconds, measure(track.face, aligned), aligned)
-        if better and self._pictures and gallery.authorisation.reviewers is not None:
+        if better and self._wants_pictures(gallery):
             others = [face for face in faces if face is not track.face]
             seen.picture = cut(frame.image, track.face, others)
         self._embed(seen, frame.seconds, gallery)
+
+    def _wants_pictures(self, gallery: Gallery) -> bool:
+        return self._pictures and gallery.authorisation.reviewers is not None
 
     def _embed(
         self, seen: SeenTrack, seconds: float, gallery: Gallery, *, closing: bool = False
@@ -317,24 +388,10 @@ class Pipeline:
         """Drop every picture, template and sighting."""
         self._tracker.end_all()
         self._seen.clear()
-        self._thumbnail = None
+        self._scene.forget()
+        self._pace.forget()
         for sighting in self._sightings.end_all():
             self._on_end(sighting, reason)
-
-    def _is_cut(self, image: NDArray[np.uint8]) -> bool:
-        """Whether this frame follows a cut: it shows another scene than the one before."""
-        check_image(image)
-        width, height = limits.CUT_THUMBNAIL
-        # A coarse sample is enough, and spares reading every pixel of a large frame.
-        step = max(1, min(image.shape[1] // (4 * width), image.shape[0] // (4 * height)))
-        sample = np.ascontiguousarray(image[::step, ::step, 1])
-        small = np.asarray(
-            cv2.resize(sample, (width, height), interpolation=cv2.INTER_AREA), np.uint8
-        )
-        before, self._thumbnail = self._thumbnail, small
-        if before is None:
-            return False
-        return float(np.mean(cv2.absdiff(before, small))) > limits.CUT_DIFFERENCE
 
 
 def _best(hits: Sequence[Hit]) -> Hit | None:

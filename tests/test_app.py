@@ -139,7 +139,7 @@ def test_a_broker_that_dies_in_the_middle_gets_the_event_when_it_is_back(
     publish(owner, port)
     path = write_config(tmp_path, clip, port, owner)
 
-    def saw(frame, _faces, _tracks):
+    def saw(frame, _tracks):
         if frame.index == 20:
             broker.__exit__(None, None, None)
 
@@ -191,9 +191,9 @@ def test_an_expired_list_ends_the_looking(tmp_path, clip, vision):
     owner = make_owner(tmp_path / "owner", vision, scene.ENROLLED)
     ahead = 0.0
 
-    def saw(frame, faces, _tracks):
+    def saw(frame, tracks):
         nonlocal ahead
-        seen.append(len(faces))
+        seen.append(len(tracks))
         if frame.index == 60:
             ahead = 7200.0
 

@@ -11,7 +11,8 @@ from edge.camera.base import Frame
 from edge.errors import FrameError
 from edge.inference.manifest import ImpostorTail, Tail
 from edge.pipeline import Pipeline
-from edge.vision.faces import Face
+from edge.vision.faces import Face, around
+from edge.vision.pace import EVERY_FRAME, NORMAL, Pace
 from edge.watchlist.index import Hit
 
 FPS = 25.0
@@ -45,11 +46,16 @@ class Eye:
     def __init__(self, people):
         self.people = people
         self.index = -1
-        self.detections = self.embedded = 0
+        self.detections = self.embedded = self.glances = 0
+        self.regions = []
         self._of = {}
+        self._faces = []
 
     def detect(self, image, min_score=None):
         self.detections += 1
+        return self._whole(min_score)
+
+    def _whole(self, min_score):
         faces = []
         for person in self.people:
             if (place := person.way(self.index)) is None:
@@ -60,8 +66,19 @@ class Eye:
             face = Face((x - h, y - h, x + h, y + h), marks + np.float32([x, y]), person.score)
             self._of[id(face)] = person
             faces.append(face)
-        self._faces = faces  # ids stay valid while these live
-        return sorted(faces, key=lambda f: -f.score)
+        self._faces += faces  # ids stay valid while these live
+        return sorted((f for f in faces if f.score >= min_score), key=lambda f: -f.score)
+
+    def glance(self, image):
+        self.glances += 1
+        return self._whole(0.4)
+
+    def detect_near(self, image, places, min_score):
+        self.regions.append(around(places))
+        left, top, right, bottom = self.regions[-1]
+        if right - left > 320 or bottom - top > 192:
+            return None
+        return [f for f in self._whole(min_score) if left <= f.box[0] and f.box[2] <= right]
 
     def align(self, image, face):
         aligned = RANDOM.integers(0, 256, (112, 112, 3), np.uint8)
@@ -95,12 +112,12 @@ class List:
 
 
 class Run:
-    def __init__(self, people, gallery, **options):
+    def __init__(self, people, gallery, intervals=EVERY_FRAME, **options):
         self.eye, self.gallery, self.matches, self.updates = Eye(people), gallery, [], []
         self.ends = []
         self.pipeline = Pipeline(
             self.eye, lambda: self.gallery, self.matches.append, now=lambda: 1e9,
-            on_update=self.updates.append,
+            on_update=self.updates.append, pace=Pace(intervals),
             on_end=lambda sighting, why: self.ends.append((sighting, why)), **options,
         )  # fmt: skip
 
@@ -113,6 +130,13 @@ class Run:
     @property
     def named(self):
         return [m.decision.entry for m in self.matches]
+
+
+def with_something_moving(index):
+    image = BACKGROUND.copy()
+    x = index % 20 * 30
+    image[200:300, x : x + 60] = 0
+    return image
 
 
 def stands(x=200, y=150, first=0, last=10**6):
@@ -237,10 +261,9 @@ def test_a_broken_frame_is_refused_and_the_next_goes_on(image):
 
 def test_the_observer_sees_what_happened():
     seen = []
-    observer = SimpleNamespace(saw=lambda frame, faces, tracks: seen.append((len(faces), tracks)))
-    Run([Person(1, stands())], List(ann=1), observer=observer).frames(0, 30)
-    assert len(seen) == 30
-    assert seen[-1][0] == 1
+    observer = SimpleNamespace(saw=lambda frame, tracks: seen.append((frame.index, tracks)))
+    Run([Person(1, stands())], List(ann=1), NORMAL, observer=observer).frames(0, 30)
+    assert [index for index, _ in seen] == list(range(30))
     assert seen[-1][1][0].decision.entry == "ann"
 
 
@@ -340,3 +363,42 @@ def test_the_picture_of_a_candidate_holds_nobody_else():
     begins = int(212 - limits.PICTURE_MARGIN * 40 - (170 - margin))
     assert (picture[16:56, begins:] == 128).all()
     assert not (picture[:, : begins - 1] == 128).all()
+
+
+def test_at_the_normal_pace_a_person_is_reported_with_a_fraction_of_the_work():
+    run = Run([Person(1, stands())], List(ann=1), NORMAL).frames(0, 250)
+    assert run.named == ["ann"]
+    assert run.pipeline.counters.looks < 250 / 3
+    assert run.eye.detections < 250 / 10  # the other looks are around the face only
+    left, top, right, bottom = run.eye.regions[-1]
+    assert left < 170 < 230 < right
+    assert top < 120 < 180 < bottom
+
+
+def test_an_empty_scene_is_searched_coarsely_and_a_still_one_seldom():
+    run = Run([], List(ann=1), NORMAL).frames(0, 250)
+    still = run.eye.glances + run.eye.detections
+    assert still <= 10 / limits.LOOK_STILL_S + 1
+    for index in range(250, 500):  # something moves in every frame, but nobody is there
+        run.frames(index, index + 1, image=with_something_moving(index))
+    moving = run.eye.glances + run.eye.detections - still
+    assert 10 / limits.LOOK_MOVING_S * 0.7 < moving < 10 / limits.LOOK_MOVING_S + 2
+    assert run.eye.detections < run.eye.glances
+
+
+def test_whoever_enters_an_empty_scene_is_soon_seen():
+    person = Person(1, stands(first=103))
+    run = Run([person], List(ann=1), NORMAL)
+    for index in range(200):
+        run.frames(index, index + 1, image=with_something_moving(index))
+    assert run.named == ["ann"]
+    assert run.matches[0].first_frame <= 103 + limits.LOOK_MOVING_S * FPS
+
+
+def test_where_pictures_of_candidates_are_wanted_everybody_in_the_frame_is_known():
+    """Looks around one face would not see whom a picture of it must not show."""
+    gallery = List(ann=1)
+    gallery.authorisation.reviewers = "key"
+    run = Run([Person(1, stands())], gallery, NORMAL, pictures=True).frames(0, 100)
+    assert run.named == ["ann"]
+    assert run.eye.regions == []

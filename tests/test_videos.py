@@ -47,7 +47,7 @@ def test_the_singer_is_reported_in_both_scenes_and_nobody_else(watch):
     found, counters = watch("stage_360p.mp4", "lin-manuel-miranda.png")
     assert found == [(MIRANDA, 0), (MIRANDA, 82)]
     assert counters.frames == 275
-    assert counters.embeddings < counters.faces / 10
+    assert counters.embeddings <= 4 * counters.tracks
 
 
 def test_a_half_profile_in_the_audience_is_reported_and_nobody_else(watch):
@@ -73,7 +73,7 @@ def test_the_hard_case_is_reported_while_frontal_and_not_in_profile(watch):
 def test_a_crowd_of_strangers_is_not_reported(watch):
     found, counters = watch("crowd_walking_1080p.mp4", *EVERYBODY)
     assert found == []
-    assert counters.faces > 500
+    assert counters.faces > 5 * counters.looks
 
 
 @pytest.mark.slow

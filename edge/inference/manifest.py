@@ -187,6 +187,16 @@ class Manifest:
             raise ModelError(f"no detector {name!r} in {self.folder}: {self._names(DetectorModel)}")
         return name, model
 
+    def scout(self, detector: DetectorModel) -> DetectorModel | None:
+        """Return the smallest detector that takes at most half the side of another, if any."""
+        _, _, width, _ = detector.input.shape
+        smaller = [
+            model
+            for model in self._document.models.values()
+            if isinstance(model, DetectorModel) and 2 * model.input.shape[2] <= width
+        ]
+        return min(smaller, key=lambda model: model.input.shape[2], default=None)
+
     def embedder(self, name: str = "") -> tuple[str, EmbedderModel]:
         """Return an embedder by name, or the default one, with its name."""
         name = name or self._document.defaults.embedder

@@ -10,7 +10,7 @@ from edge import limits
 from edge.errors import FrameError
 from edge.inference.base import Network
 from edge.inference.manifest import DetectorModel
-from edge.vision.faces import Face
+from edge.vision.faces import Face, Region
 
 
 def check_image(image: NDArray[np.uint8]) -> None:
@@ -60,7 +60,47 @@ class Detector:
             ModelError: the runtime failed.
         """
         check_image(image)
-        scale = self._letterbox(image)
+        return self._find(image, self.scale(image), min_score)
+
+    def scale(self, image: NDArray[np.uint8]) -> float:
+        """Return by how much a picture is scaled to fit the network's input."""
+        return float(min(self._width / image.shape[1], self._height / image.shape[0]))
+
+    def detect_within(
+        self,
+        image: NDArray[np.uint8],
+        region: Region,
+        scales: tuple[float, float],
+        min_score: float,
+    ) -> list[Face] | None:
+        """Find the faces of a part of a picture.
+
+        Args:
+            image: (height, width, 3) uint8, BGR.
+            region: left, top, right, bottom in pixels of it.
+            scales: least and largest by which it may be scaled; the largest that fits is taken.
+            min_score: weakest face returned.
+
+        Returns:
+            As `detect`; None if the region does not fit into the network's input.
+        """
+        height, width = image.shape[:2]
+        left, top = max(0.0, region[0]), max(0.0, region[1])
+        right, bottom = min(float(width), region[2]), min(float(height), region[3])
+        if right - left < 1 or bottom - top < 1:
+            return []  # beyond the edge
+        fits = min(self._width / (right - left), self._height / (bottom - top))
+        scale = min(scales[1], fits)
+        if scale < scales[0]:
+            return None
+        w, h = min(int(self._width / scale), width), min(int(self._height / scale), height)
+        x = int(min(max(0.0, (left + right - w) / 2), width - w))
+        y = int(min(max(0.0, (top + bottom - h) / 2), height - h))
+        part = image[y : y + h, x : x + w]
+        return [face.moved(x, y) for face in self._find(part, scale, min_score)]
+
+    def _find(self, image: NDArray[np.uint8], scale: float, min_score: float | None) -> list[Face]:
+        self._letterbox(image, scale)
         outputs = self._network.run(self._input)
         limit = self._model.score_threshold if min_score is None else min_score
         boxes, landmarks, scores = self._decode(outputs, limit)
@@ -85,10 +125,9 @@ class Detector:
         # Landmarks in one spot are no face, and could not be aligned.
         return [face for face in faces if face.eye_distance > 1.0]
 
-    def _letterbox(self, image: NDArray[np.uint8]) -> float:
-        """Fill the input buffer with `image`, scaled to fit, top left; return the scale."""
+    def _letterbox(self, image: NDArray[np.uint8], scale: float) -> None:
+        """Fill the input buffer with `image`, scaled, top left."""
         height, width = image.shape[:2]
-        scale = min(self._width / width, self._height / height)
         # At least one pixel: a very flat picture must not scale to nothing.
         w = max(1, min(self._width, round(width * scale)))
         h = max(1, min(self._height, round(height * scale)))
@@ -102,7 +141,6 @@ class Detector:
         buffer[:, w:] = 0
         if self._model.input.colour == "RGB":
             cv2.cvtColor(buffer, cv2.COLOR_BGR2RGB, dst=buffer)
-        return float(scale)
 
     def _decode(
         self, outputs: dict[str, NDArray[np.float32]], limit: float

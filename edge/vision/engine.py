@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge import limits
 from edge.inference.litert import LiteRtNetwork
 from edge.inference.manifest import EmbedderModel, load_manifest
 from edge.vision import quality as quality_module
 from edge.vision.align import align
 from edge.vision.detect import Detector
 from edge.vision.embed import Embedder
-from edge.vision.faces import Face
+from edge.vision.faces import Face, Region, around
 from edge.vision.quality import Quality
 
 
 class Vision:
-    """Detector and embedder together. Not for use by two threads at once.
+    """Detectors and embedder together. Not for use by two threads at once.
 
     Attributes:
         detector_name: the detector's name in the manifest.
@@ -38,8 +40,10 @@ class Vision:
         embedder_model: EmbedderModel,
         models: dict[str, str],
         runtime: str,
+        scout: Detector | None = None,
     ) -> None:
         self._detector = detector
+        self._scout = scout
         self._embedder = embedder
         self.detector_name = detector_name
         self.embedder_name = embedder_name
@@ -70,12 +74,20 @@ class Vision:
         """
         manifest = load_manifest(models_dir)
         detector, detector_model = manifest.detector(detector)
+        scout_model = manifest.scout(detector_model)
         embedder, embedder_model = manifest.embedder(embedder)
         detector_network = LiteRtNetwork(
             manifest.read(detector_model), detector_model, threads=threads
         )
         embedder_network = LiteRtNetwork(
             manifest.read(embedder_model), embedder_model, threads=threads
+        )
+        scout = (
+            Detector(
+                LiteRtNetwork(manifest.read(scout_model), scout_model, threads=threads), scout_model
+            )
+            if scout_model
+            else None
         )
         return cls(
             Detector(detector_network, detector_model),
@@ -85,6 +97,7 @@ class Vision:
             embedder_model=embedder_model,
             models={detector: detector_model.sha256[:16], embedder: embedder_model.sha256[:16]},
             runtime=detector_network.runtime,
+            scout=scout,
         )
 
     @property
@@ -95,6 +108,37 @@ class Vision:
     def detect(self, image: NDArray[np.uint8], min_score: float | None = None) -> list[Face]:
         """Find faces; see `Detector.detect`."""
         return self._detector.detect(image, min_score)
+
+    def glance(self, image: NDArray[np.uint8]) -> list[Face] | None:
+        """Look at a whole frame coarsely; None where there is no detector for it.
+
+        Returns:
+            The faintest signs of faces, as `Detector.detect`.
+
+        Raises:
+            FrameError: not a usable picture.
+        """
+        return self._scout.detect(image, limits.SENSED_SCORE) if self._scout else None
+
+    def detect_near(
+        self, image: NDArray[np.uint8], places: Sequence[Region], min_score: float
+    ) -> list[Face] | None:
+        """Find the faces around some places, in the detail of `detect` or enough, for less work.
+
+        Args:
+            image: (height, width, 3) uint8, BGR.
+            places: where faces are expected; at least one.
+            min_score: weakest face returned.
+
+        Returns:
+            As `detect`; None where the places lie too far apart for that.
+        """
+        if self._scout is None:
+            return None
+        full = self._detector.scale(image)
+        smallest = min(right - left for left, _, right, _ in places)
+        scales = min(full, limits.NEAR_FACE_PIXELS / smallest), full
+        return self._scout.detect_within(image, around(places), scales, min_score)
 
     def align(self, image: NDArray[np.uint8], face: Face) -> NDArray[np.uint8]:
         """Cut out a face upright: (112, 112, 3) uint8, BGR."""

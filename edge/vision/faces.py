@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from edge import limits
+
+Region = tuple[float, float, float, float]
+"""Left, top, right, bottom in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +25,7 @@ class Face:
         score: the detector's confidence, 0 to 1.
     """
 
-    box: tuple[float, float, float, float]
+    box: Region
     landmarks: NDArray[np.float32]
     score: float
 
@@ -37,3 +43,18 @@ class Face:
     def eye_distance(self) -> float:
         """Distance between the eyes in pixels."""
         return float(np.hypot(*(self.landmarks[1] - self.landmarks[0])))
+
+    def moved(self, x: float, y: float) -> Face:
+        """Return the face as it lies in a picture of which this one is a part, from (x, y) on."""
+        left, top, right, bottom = self.box
+        shift = np.array([x, y], np.float32)
+        return Face((left + x, top + y, right + x, bottom + y), self.landmarks + shift, self.score)
+
+
+def around(boxes: Sequence[Region]) -> Region:
+    """Return the region that holds boxes, each with a margin (`limits.NEAR_MARGIN`)."""
+    sides = np.array(boxes, np.float64)
+    margin = limits.NEAR_MARGIN * (sides[:, 2:] - sides[:, :2])
+    left, top = (sides[:, :2] - margin).min(axis=0)
+    right, bottom = (sides[:, 2:] + margin).max(axis=0)
+    return float(left), float(top), float(right), float(bottom)

@@ -56,6 +56,11 @@ class Shots:
         """The embedded views kept, best first."""
         return self._shots
 
+    @property
+    def few(self) -> bool:
+        """Whether fewer views are embedded than a decision rests on in the end."""
+        return len(self._shots) < limits.SHOTS_ENOUGH
+
     def offer(self, seconds: float, quality: Quality, aligned: NDArray[np.uint8]) -> bool:
         """Show a view of the present frame; return whether it is the best of its window so far.
 
@@ -87,9 +92,8 @@ class Shots:
         if not closing and seconds - self._window_from < limits.SHOT_WINDOW_S:
             return None
         waiting, self._waiting, self._window_from = self._waiting, None, None
-        few = len(self._shots) < limits.SHOTS_ENOUGH
         if (
-            few
+            self.few
             or anyway
             or waiting[0].overall > limits.SHOT_BETTER * self._shots[0].quality.overall
         ):

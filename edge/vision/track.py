@@ -1,9 +1,11 @@
 """Faces associated over frames, by place and motion only. Pure: no pictures, no templates.
 
 The association is ByteTrack's (Zhang et al. 2022): strong detections are matched first, weak ones
-may only continue a track, and only strong ones begin one. Motion is predicted by OpenCV's Kalman
-filter with constant velocity. Pairs are taken greedily by overlap: faces seldom overlap, so an
-optimal assignment differs from it only where identity is doubtful anyway, and there the
+may only continue a track, and only strong ones begin one. What is left of the strong ones is
+matched again with grown boxes (C-BIoU, Yang et al. 2023): between two looks a face near the camera
+moves as far as it is wide, and of a new track no speed is known. Motion is predicted by OpenCV's
+Kalman filter with constant velocity. Pairs are taken greedily by overlap: faces seldom overlap, so
+an optimal assignment differs from it only where identity is doubtful anyway, and there the
 templates decide (`edge.vision.shots`). docs/adr/0002 says why no tracking library is used.
 """
 
@@ -18,9 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge import limits
-from edge.vision.faces import Face
-
-Box = tuple[float, float, float, float]
+from edge.vision.faces import Face, Region
 
 
 @dataclass(slots=True, eq=False)
@@ -47,15 +47,19 @@ class Track:
     _motion: _Motion = field(repr=False, kw_only=True)
 
     @property
-    def predicted(self) -> Box:
-        """Where the face is expected in the present frame: left, top, right, bottom in pixels."""
+    def predicted(self) -> Region:
+        """Where the face was expected when faces were last looked for."""
         return self._motion.box
+
+    def expected(self, seconds: float) -> Region:
+        """Return where the face will be at a time from then on."""
+        return self._motion.ahead(seconds)
 
 
 class _Motion:
     """Constant-velocity Kalman filter over centre and size, in pixels and pixels a second."""
 
-    def __init__(self, box: Box) -> None:
+    def __init__(self, box: Region, seconds: float) -> None:
         centre_x, centre_y, width, height = _centred(box)
         self._filter = cv2.KalmanFilter(6, 4)
         self._filter.measurementMatrix = np.eye(4, 6, dtype=np.float32)
@@ -72,17 +76,26 @@ class _Motion:
             (size * np.array([0.05, 0.05, 0.08, 0.08, 2.0, 2.0], np.float32)) ** 2
         )
         self.box = box
+        self._seconds = seconds
 
-    def predict(self, elapsed: float) -> None:
+    def predict(self, seconds: float) -> None:
+        elapsed = max(0.0, seconds - self._seconds)
+        self._seconds = max(seconds, self._seconds)
         transition = np.eye(6, dtype=np.float32)
         transition[0, 4] = transition[1, 5] = elapsed
         self._filter.transitionMatrix = transition
         self._filter.processNoiseCov = np.diag(self._process * np.float32(max(elapsed, 1e-3)))
         self._set(self._filter.predict())
 
-    def correct(self, box: Box) -> None:
+    def correct(self, box: Region) -> None:
         measured = np.array(_centred(box), np.float32).reshape(4, 1)
         self._set(self._filter.correct(measured))
+
+    def ahead(self, seconds: float) -> Region:
+        elapsed = max(0.0, seconds - self._seconds)
+        dx, dy = (float(v) * elapsed for v in self._filter.statePost[4:, 0])
+        left, top, right, bottom = self.box
+        return left + dx, top + dy, right + dx, bottom + dy
 
     def _set(self, state: NDArray[Any]) -> None:
         x, y, width, height = (float(v) for v in state[:4, 0])
@@ -96,7 +109,6 @@ class Tracker:
     def __init__(self) -> None:
         self._tracks: list[Track] = []
         self._next_id = 1
-        self._seconds: float | None = None
 
     @property
     def tracks(self) -> Sequence[Track]:
@@ -117,26 +129,27 @@ class Tracker:
         Returns:
             The tracks seen in this frame, and those that have ended by now.
         """
-        elapsed = 0.0 if self._seconds is None else max(0.0, seconds - self._seconds)
-        self._seconds = seconds
         for track in self._tracks:
-            track._motion.predict(elapsed)
+            track._motion.predict(seconds)
+        near, waiting, left = _match(self._tracks, strong)
+        far, waiting, new = _match(waiting, left, grown=limits.TRACK_GROWN)
+        faint, waiting, _ = _match(waiting, weak)
         seen: list[Track] = []
-        waiting = list(self._tracks)
-        unmatched: Sequence[Face] = ()
-        for detections in (strong, weak):
-            pairs, waiting, left = _match(waiting, detections)
-            for track, face in pairs:
-                track._motion.correct(face.box)
-                track.face = face
-                track.last_frame, track.last_seconds = frame, seconds
-                track.sightings += 1
-                seen.append(track)
-            if detections is strong:
-                unmatched = left
-        for face in unmatched:
+        for track, face in (*near, *far, *faint):
+            track._motion.correct(face.box)
+            track.face = face
+            track.last_frame, track.last_seconds = frame, seconds
+            track.sightings += 1
+            seen.append(track)
+        for face in new:
             track = Track(
-                self._next_id, face, frame, frame, seconds, seconds, _motion=_Motion(face.box)
+                self._next_id,
+                face,
+                frame,
+                frame,
+                seconds,
+                seconds,
+                _motion=_Motion(face.box, seconds),
             )
             self._next_id += 1
             self._tracks.append(track)
@@ -153,14 +166,20 @@ class Tracker:
 
 
 def _match(
-    tracks: Sequence[Track], faces: Sequence[Face]
+    tracks: Sequence[Track], faces: Sequence[Face], grown: float = 0.0
 ) -> tuple[list[tuple[Track, Face]], list[Track], list[Face]]:
-    """Pair tracks with faces, best overlap first; return pairs, tracks left, faces left."""
+    """Pair tracks with faces, best overlap first; return pairs, tracks left, faces left.
+
+    Args:
+        tracks: at their predicted places.
+        faces: of the present frame.
+        grown: part of its size by which each box is grown on each side.
+    """
     if not tracks or not faces:
         return [], list(tracks), list(faces)
     overlap = iou(
-        np.array([t.predicted for t in tracks], np.float64),
-        np.array([f.box for f in faces], np.float64),
+        _grown(np.array([t.predicted for t in tracks], np.float64), grown),
+        _grown(np.array([f.box for f in faces], np.float64), grown),
     )
     pairs: list[tuple[Track, Face]] = []
     free_tracks, free_faces = set(range(len(tracks))), set(range(len(faces)))
@@ -185,6 +204,12 @@ def iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(common / np.maximum(union, 1e-9))
 
 
-def _centred(box: Box) -> tuple[float, float, float, float]:
+def _grown(boxes: NDArray[np.float64], share: float) -> NDArray[np.float64]:
+    """Return (n, 4) boxes with a share of their size added on each side."""
+    margin = share * (boxes[:, 2:] - boxes[:, :2])
+    return np.hstack([boxes[:, :2] - margin, boxes[:, 2:] + margin])
+
+
+def _centred(box: Region) -> tuple[float, float, float, float]:
     left, top, right, bottom = box
     return (left + right) / 2, (top + bottom) / 2, right - left, bottom - top

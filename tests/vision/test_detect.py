@@ -4,10 +4,12 @@ import msgspec
 import numpy as np
 import pytest
 
+from demo import scene
 from edge import limits
 from edge.errors import FrameError
 from edge.inference.manifest import DetectorModel
 from edge.vision.detect import Detector
+from edge.vision.engine import Vision
 from edge.vision.quality import frontality, measure
 
 WIDTH, HEIGHT, STRIDES = 64, 32, (8, 16, 32)
@@ -151,3 +153,36 @@ def test_blur_and_darkness_lower_the_quality(network, detector):
     assert sharp.sharpness > blurred.sharpness
     assert sharp.overall > blurred.overall
     assert sharp.overall > dark.overall
+
+
+@pytest.fixture(scope="module")
+def vision():
+    return Vision.open()
+
+
+@pytest.fixture(scope="module")
+def both():
+    """A frame of the demonstration's scene with two faces in it."""
+    return next(frame for i, frame in enumerate(scene.frames()) if i == 190)
+
+
+def test_a_part_of_a_frame_shows_the_faces_as_the_whole_does(vision, both):
+    """The small detector, given a part at the large one's scale, sees what the large one sees."""
+    whole = vision.detect(both)
+    assert len(whole) == 2
+    for face in whole:
+        near = vision.detect_near(both, [face.box], 0.6)
+        found = min(near, key=lambda f: abs(f.box[0] - face.box[0]))
+        assert np.abs(np.array(found.box) - face.box).max() < 0.1 * face.width
+        assert np.abs(found.landmarks - face.landmarks).max() < 0.1 * face.width
+
+
+def test_places_far_apart_are_not_looked_at_in_part(vision, both):
+    corners = [(0.0, 0.0, 20.0, 25.0), (610.0, 330.0, 630.0, 355.0)]
+    assert vision.detect_near(both, corners, 0.6) is None
+
+
+def test_a_place_over_the_edge_is_looked_at_as_far_as_the_frame_goes(vision, both):
+    assert vision.detect_near(both, [(900.0, 900.0, 950.0, 950.0)], 0.6) == []
+    for face in vision.detect_near(both, [(-90.0, -80.0, 20.0, 10.0)], 0.6):
+        assert face.box[2] < 320  # from the upper left part of the frame

@@ -1,0 +1,103 @@
+"""How hard to look at a frame. Pure: times in, effort out.
+
+A face that has just come into view is looked for in nearly every frame, until its track has views
+enough to be decided; a track that is decided, or has its views, is only followed; an empty scene
+is searched now and then, and a still one seldom. Most looks are not at the whole frame in full:
+around the faces known, or coarsely where none is known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from edge import limits
+
+
+class Effort(Enum):
+    """How hard to look."""
+
+    NONE = "none"
+    COARSE = "coarse"  # the whole frame, in half the detail
+    NEAR = "near"  # in full detail, around the faces known
+    FULL = "full"
+
+
+@dataclass(frozen=True, slots=True)
+class Intervals:
+    """Seconds between two looks, by what is in view.
+
+    Attributes:
+        deciding: some track still needs views.
+        following: every track has its views.
+        moving: nobody is in view, but something moves.
+        still: nobody is in view and nothing moves.
+        whole: longest time between two looks at the whole frame while a track is alive.
+    """
+
+    deciding: float
+    following: float
+    moving: float
+    still: float
+    whole: float
+
+
+NORMAL = Intervals(
+    deciding=limits.LOOK_DECIDING_S,
+    following=limits.LOOK_FOLLOWING_S,
+    moving=limits.LOOK_MOVING_S,
+    still=limits.LOOK_STILL_S,
+    whole=limits.LOOK_WHOLE_S,
+)
+EVERY_FRAME = Intervals(0.0, 0.0, 0.0, 0.0, 0.0)
+"""Looks fully at each frame; what the savings are measured against."""
+
+
+class Pace:
+    """Decides, frame by frame. Not for use by two threads at once."""
+
+    def __init__(self, intervals: Intervals = NORMAL) -> None:
+        """Begin with a full look."""
+        self.intervals = intervals
+        self._looked = self._looked_fully = float("-inf")
+
+    def effort(
+        self, seconds: float, *, cut: bool, moved: bool, following: bool, deciding: bool
+    ) -> Effort:
+        """Return how hard to look at this frame.
+
+        Args:
+            seconds: time of the frame; never decreasing.
+            cut: it shows another scene than the one before.
+            moved: something has moved since the last look.
+            following: some track is alive.
+            deciding: some track alive still needs views.
+        """
+        intervals = self.intervals
+        if deciding:
+            interval = intervals.deciding
+        elif following:
+            interval = intervals.following
+        else:
+            interval = intervals.moving if moved else intervals.still
+        if not cut and not _over(seconds - self._looked, interval):
+            return Effort.NONE
+        self._looked = seconds
+        whole = intervals.whole if following else limits.LOOK_COARSE_SHARE * interval
+        if not cut and not _over(seconds - self._looked_fully, whole):
+            return Effort.NEAR if following else Effort.COARSE
+        self._looked_fully = seconds
+        return Effort.FULL
+
+    def looked_fully(self, seconds: float) -> None:
+        """Note that the whole frame was looked at in full after all."""
+        self._looked_fully = seconds
+
+    def forget(self) -> None:
+        """Begin anew with a full look."""
+        self._looked = self._looked_fully = float("-inf")
+
+
+def _over(elapsed: float, interval: float) -> bool:
+    """Whether an interval is over; times of frames are rounded to milliseconds in containers."""
+    return elapsed >= interval - 0.0005

@@ -20,7 +20,7 @@ from cli.event_text import plain, worded
 from edge.errors import ConfigError, KeyRefused, StorageUnavailable
 from edge.files import private_folder, write_atomically
 from edge.identity import load_public_key
-from edge.protocol.event import Picture
+from edge.protocol.event import AuditHead, Picture
 from edge.protocol.sealed_picture import unseal
 from fleet import reviewers
 from fleet.archive import Archive, client_id, follow, lines
@@ -107,11 +107,13 @@ def watch(
             if received.event is None or (as_json and keys and not received.trusted):
                 aside.print(f"[red]left out[/]: {plain(received.problem)}", soft_wrap=True)
                 continue
-            seen += 1
             if as_json:
                 _line(received.event.document)
+            elif received.trusted and isinstance(received.event.data, AuditHead):
+                continue  # nothing for people
             else:
                 console.print(worded(received, labels), soft_wrap=True)
+            seen += 1
     finally:
         link.close()
 

@@ -17,6 +17,7 @@ COMMANDS = {
     "run": "Run the device: camera, watchlist, events.",
     "watchlist": "Enrol, sign, publish and revoke (for the owner of a list).",
     "events": "Follow and verify what devices report.",
+    "audit": "Read and check what a device recorded.",
     "doctor": "Check this machine, and the configuration if one is given.",
     "test": "Run every check and test of the project.",
 }

@@ -19,7 +19,7 @@ from edge.config import BrokerConfig
 from edge.errors import EnrolmentRefused, LetheError
 from edge.files import private_folder
 from edge.identity import device_key
-from edge.protocol.event import Candidate
+from edge.protocol.event import AuditHead, Candidate
 from edge.protocol.watchlist import Authorisation, Purpose
 from edge.vision.engine import Vision
 from fleet import publish as publishing
@@ -206,8 +206,10 @@ def _run_device(
 
 
 def _take(received: Received, play: Play, outcome: Outcome) -> None:
-    play.on_event(received, outcome.labels)
     event = received.event
+    if event is not None and received.trusted and isinstance(event.data, AuditHead):
+        return  # nothing for people
+    play.on_event(received, outcome.labels)
     if event is None or not received.trusted:
         outcome.untrusted += 1
         return

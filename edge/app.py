@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
+import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge import __version__, limits
+from edge.audit.diary import Diary
+from edge.audit.log import AuditLog
 from edge.camera.open import open_camera
 from edge.config import Config
 from edge.errors import BadInput, FrameError, StorageUnavailable
@@ -27,12 +30,15 @@ from edge.identity import device_key, load_public_key
 from edge.link.session import Link
 from edge.link.status import StatusPublisher
 from edge.pipeline import Counters, Observer, Pipeline
-from edge.protocol import event, topics
+from edge.protocol import audit, event, topics
+from edge.protocol.audit import digest
+from edge.protocol.signing import canonical
 from edge.protocol.status import OFFLINE, ListInForce, Status
 from edge.storage_key import storage_key
 from edge.vision.engine import Vision
 from edge.watchlist import snapshot
 from edge.watchlist.authorisation import Place, Tightening
+from edge.watchlist.gallery import Gallery
 from edge.watchlist.store import ListStore
 from edge.watchlist.sync import Senses, Watchlists
 from edge.watchlist.upkeep import retire_others
@@ -89,6 +95,7 @@ class Device:
         self._stop = threading.Event()
         self._refused = ""
         self._skipped = 0
+        self._last_frame = time.monotonic()
         cv2.setNumThreads(
             1
         )  # OpenCV's work is small pictures: its threads would only be in the way
@@ -105,6 +112,8 @@ class Device:
         self._camera = open_camera(config.camera)
         root, device = config.broker.topic_root, config.device.id
         status_topic = topics.status(root, device)
+        self._clock = Clock(state_dir / "time.json", wall=now, source=vouch)
+        self._audit = self._open_audit(state_dir / "audit")
         self._outbox = Outbox(state_dir / "outbox.db", self._sign, now=now)
         self._link = Link(config.broker, f"lethe-{device}", will=(status_topic, OFFLINE))
         self._publisher = Publisher(self._outbox, self._link, topics.event(root, device))
@@ -112,7 +121,6 @@ class Device:
             self._outbox, device=device, models=self._vision.models, on_stored=self._publisher.wake
         )
         self._status = StatusPublisher(self._link, status_topic)
-        self._clock = Clock(state_dir / "time.json", wall=now, source=vouch)
         self._position = open_position(config.device)
         self._lists = self._open_lists(private_folder(state_dir / "lists"))
         self._link.subscribe(
@@ -122,7 +130,7 @@ class Device:
         )
         self._pipeline = Pipeline(
             self._vision,
-            self._lists.current,
+            self._list_in_use,
             self._reports.candidate,
             now=self._clock.now,
             on_update=self._reports.update,
@@ -131,6 +139,21 @@ class Device:
             fpir_target=vision_config.fpir_target,
             observer=observer,
         )
+
+    def _open_audit(self, folder: Path) -> Diary:
+        started = audit.Started(
+            device=self._config.device.id,
+            software=__version__,
+            models=self._vision.models,
+            configuration=digest(canonical(msgspec.to_builtins(self._config))),
+        )
+        log_file = AuditLog(folder, now=self._now, certain=lambda: self._clock.read().least)
+        return Diary(log_file, started, now=self._now)
+
+    def _list_in_use(self) -> Gallery | None:
+        """Return the list to judge the next frame by, once it is recorded that it is used."""
+        self._last_frame = time.monotonic()
+        return self._audit.look(self._lists.current(), self._lists.stored())
 
     def _open_lists(self, folder: Path) -> Watchlists:
         device, wanted = self._config.device, self._config.watchlist
@@ -210,8 +233,9 @@ class Device:
         self._reports.save()
         if not self._publisher.flush(limits.FLUSH_S):
             log.warning("%d events wait in the outbox for the next start", len(self._outbox))
-        self._publisher.close()
         self._lists.close()
+        self._audit.close()
+        self._publisher.close()
         self._position.close()
         self._save_clock(closing=True)
         self._status.set(Status(state="offline"))
@@ -229,11 +253,24 @@ class Device:
 
     def _watch_health(self) -> None:
         """Report what changed; end the camera when asked to stop."""
+        self._publish_audit_head()
         while not self._stop.wait(limits.HEALTH_S):
+            if time.monotonic() - self._last_frame > limits.CAMERA_STALL_S:
+                self._audit.idle("camera")
+            if self._audit.hour_is_over():
+                self._publish_audit_head()
             self._reports.save()
             self._save_clock()
             self._report_status()
         self._camera.close()
+
+    def _publish_audit_head(self) -> None:
+        try:
+            self._outbox.put(event.AuditHead(head=self._audit.head))
+        except StorageUnavailable as error:  # what the log holds is in it all the same
+            log.warning("the head of the audit log is not published: %s", error)
+        else:
+            self._publisher.wake()
 
     def _save_clock(self, *, closing: bool = False) -> None:
         try:
@@ -251,6 +288,7 @@ class Device:
         except BadInput as refusal:
             log.warning("list refused: %s", refusal)
             self._refused = f"list refused: {refusal}"
+            self._audit.refuse("list", str(refusal))
 
     def _give_receipt(self, receipt: event.Receipt, name: str) -> None:
         self._outbox.put(receipt, once=name)
@@ -264,7 +302,10 @@ class Device:
             self._refused,
             f"camera: {camera}" if camera != "ok" else "",
             self._reports.trouble,
+            self._audit.trouble,
         )
+        reasons = tuple(reason for reason in reasons if reason)
+        self._audit.watch(gallery, self._lists.stored(), reasons)
         self._status.set(
             Status(
                 state="online",
@@ -274,7 +315,7 @@ class Device:
                 )
                 if gallery
                 else None,
-                reasons=tuple(reason for reason in reasons if reason),
+                reasons=reasons,
             )
         )
 
@@ -286,5 +327,6 @@ class Device:
                 sequence=sequence,
                 now=self._now(),
                 key=self._key,
+                head=self._audit.report(data, self._config.device.id, sequence),
             )
         )

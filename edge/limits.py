@@ -201,6 +201,24 @@ MAX_ARCHIVE_LINE_BYTES = MAX_EVENT_BYTES + 1024
 LEDGER_MAX_HOLES = 1_000
 """Runs of missing numbers that a reader remembers of a device."""
 
+# --- Audit log (edge.audit) ----------------------------------------------------------------------
+AUDIT_FILE_BYTES = 1024 * 1024
+"""A file of the log is rotated from here."""
+AUDIT_MAX_BYTES = 64 * 1024 * 1024
+"""Beyond, the oldest files go; some 250,000 records."""
+AUDIT_KEEP_S = 400 * 24 * 3600
+"""Records older than this go. EU AI Act, Art. 19(1) and 26(6): at least six months."""
+AUDIT_LINE_BYTES = 16 * 1024
+AUDIT_TEXT_CHARS = 512
+AUDIT_UNSAVED_MAX = 200
+"""Records that wait in memory for the disk; from here on nobody is looked for."""
+AUDIT_HEAD_S = 3600.0
+"""How often the head is published, and a use that goes on recorded."""
+AUDIT_PAUSE_S = 10.0
+"""Least time between two records of what is wrong, or of refusals of one kind."""
+CLOCK_JUMP_S = 60.0
+"""A wall clock that has moved so much against the steady one was set."""
+
 # --- The life of a candidate (edge.watchlist.sightings) ------------------------------------------
 UPDATE_SCORE = 0.05
 """A score that has changed by so much is told."""

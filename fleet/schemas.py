@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from edge.protocol import event
+from edge.protocol import audit, event
 from edge.protocol.status import Status
 from edge.protocol.watchlist import Watchlist
 
@@ -26,6 +26,7 @@ SCHEMAS: dict[str, type[msgspec.Struct]] = {
     "events-gap.schema.json": event.Gap,
     "list-receipt.schema.json": event.Receipt,
     "audit-head.schema.json": event.AuditHead,
+    "audit-record.schema.json": audit.Record,
     "status.schema.json": Status,
     "watchlist.schema.json": Watchlist,
 }

@@ -22,8 +22,10 @@ from edge.config import BrokerConfig
 from edge.errors import CameraUnavailable, ConfigError, ModelError
 from edge.identity import device_key
 from edge.inference.manifest import SHIPPED
-from edge.protocol.event import Candidate, Ended
+from edge.protocol.audit import Degraded
+from edge.protocol.event import AuditHead, Candidate, Ended, parse
 from edge.vision.engine import Vision
+from fleet import audit
 from fleet.events import listen
 from fleet.ledger import Keys
 from tests.kit import make_owner, publish, recording_proxy, write_config
@@ -51,7 +53,20 @@ def reader(port, state):
     state.mkdir(mode=0o700, exist_ok=True)
     events = queue.SimpleQueue()
     keys = Keys(named={"camera-1": device_key(state).public_key()})
-    return listen(BrokerConfig(port=port), events.put, keys=keys), events
+
+    def take(received):
+        if not (received.trusted and isinstance(received.event.data, AuditHead)):
+            events.put(received)
+
+    return listen(BrokerConfig(port=port), take, keys=keys), events
+
+
+def audited(state, received):
+    """Check a device's log, against the events it signed; return what it holds."""
+    chain = audit.verify(state / "audit")
+    assert not chain.findings
+    assert not list(audit.compare(chain, [each.event for each in received]))
+    return [record.what for _, record in audit.records(state / "audit")]
 
 
 def life(events):
@@ -85,6 +100,12 @@ def test_the_listed_person_is_reported_once_signed_and_says_candidate(tmp_path, 
     assert report.candidates == 1
     assert report.waiting == 0
     assert report.counters.frames == scene.FRAMES
+    recorded = audited(tmp_path / "state", [received, *later])
+    kinds = [what.__struct_config__.tag for what in recorded if not isinstance(what, Degraded)]
+    assert kinds == [
+        "started", "list-taken", "use-began", *["reported"] * (1 + len(later)), "use-ended",
+        "stopped",
+    ]  # fmt: skip
 
 
 def test_without_a_match_nothing_about_people_leaves_the_device(tmp_path, clip, vision):
@@ -103,16 +124,20 @@ def test_without_a_match_nothing_about_people_leaves_the_device(tmp_path, clip, 
         )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert f"{scene.FRAMES} frames" in done.stderr
-    # What was published: the status, and in it nothing but the list and the device.
+    # What was published: where the audit log stood at the start; and the status, in it nothing but
+    # the list and the device.
     publications = recorder.publications()
-    assert {topic for topic, _ in publications} == {"lethe/device/camera-1/status"}
-    for _, payload in publications:
+    events = [payload for topic, payload in publications if topic.endswith("/event")]
+    assert [type(parse(payload).data) for payload in events] == [AuditHead]
+    statuses = [payload for topic, payload in publications if topic.endswith("/status")]
+    assert len(events) + len(statuses) == len(publications)
+    for payload in statuses:
         status = json.loads(payload)
         assert set(status) <= {"state", "software", "list", "reasons"}
         assert set(status["list"] or {}) <= {"id", "version", "expires"}
         assert not any(char.isdigit() for reason in status["reasons"] for char in reason)
     # Nor is there anything hidden in between: a session without a match is a few hundred bytes.
-    assert len(recorder.sent) < 1500
+    assert len(recorder.sent) - len(events[0]) < 1500
     assert b"candidate" not in recorder.sent
     # What was stored: the device's own keys, its list, encrypted; the outbox holds no event.
     files = {p.relative_to(home).as_posix() for p in home.rglob("*") if p.is_file()} - {
@@ -121,11 +146,16 @@ def test_without_a_match_nothing_about_people_leaves_the_device(tmp_path, clip, 
     kept = {name for name in files if name.startswith("state/lists/gate/")}
     assert files - kept <= {
         "state/device.key", "state/device.pub", "state/storage.key", "state/storage.cred",
-        "state/time.json", "state/outbox.db", "state/outbox.db-wal", "state/outbox.db-shm",
+        f"state/audit/audit-{1:020d}.jsonl", "state/time.json",
+        "state/outbox.db", "state/outbox.db-wal", "state/outbox.db-shm",
     }  # fmt: skip
     names = {re.sub("[0-9a-f]{64}", "…", name.removeprefix("state/lists/gate/")) for name in kept}
     assert names == {"life.json", "record-…", "parts/…"}
     assert b"candidate" not in (home / "state" / "outbox.db").read_bytes()
+    recorded = [what for what in audited(home / "state", []) if not isinstance(what, Degraded)]
+    assert [what.__struct_config__.tag for what in recorded] == [
+        "started", "list-taken", "use-began", "use-ended", "stopped",
+    ]  # fmt: skip
 
 
 def test_a_broker_that_dies_in_the_middle_gets_the_event_when_it_is_back(
@@ -155,7 +185,8 @@ def test_a_broker_that_dies_in_the_middle_gets_the_event_when_it_is_back(
         received = [*life(events), *life(events)]
         link.close()
     assert report.waiting == 0
-    assert [e.event.sequence for e in received] == list(range(1, len(received) + 1))
+    sequences = [e.event.sequence for e in received]
+    assert sequences == sorted(set(sequences))
     assert [type(e.event.data) for e in received].count(Candidate) == 2
     assert all(e.trusted for e in received)
 

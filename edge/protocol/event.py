@@ -302,6 +302,11 @@ def sequence_of(identifier: str) -> int:
     return int(identifier[-20:])
 
 
+def type_of(data: Data) -> str:
+    """Return the CloudEvents type of what an event says."""
+    return _TYPES[type(data)]
+
+
 def picture_info(candidate: str) -> bytes:
     """Return what binds a sealed picture to its candidate (`info` of RFC 9180, section 5.1)."""
     return b"lethe.match.picture.v1 " + candidate.encode()
@@ -335,7 +340,7 @@ def make(
         "specversion": "1.0",
         "id": event_id(device, sequence),
         "source": f"/lethe/device/{device}",
-        "type": _TYPES[type(data)],
+        "type": type_of(data),
         "time": rfc3339(now),
         "datacontenttype": "application/json",
         "sequence": f"{sequence:020d}",

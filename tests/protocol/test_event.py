@@ -40,7 +40,7 @@ CANDIDATE = event.Candidate(
 
 
 def made(data=CANDIDATE, sequence=1, now=NOW, key=KEY):
-    return event.make(data, device="camera-1", sequence=sequence, now=now, key=key)
+    return event.make(data, device="camera-1", sequence=sequence, now=now, key=key, head=HEAD.head)
 
 
 def read(document):

@@ -1,0 +1,1 @@
+"""What the device was told and did, in a log that nobody can change unseen."""

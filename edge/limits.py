@@ -94,6 +94,8 @@ CAMERA_STALL_S = 10.0
 CAMERA_CLOSE_S = 2.0
 CORRUPT_FRAMES_IN_A_ROW = 50
 """So many undecodable frames one after the other end a file."""
+SMALL_STREAM_WIDTH = 640
+"""Width of the small stream of a camera that gives two: that of the default detector's input."""
 FOLDER_FPS = 5.0
 """Pictures of a folder are taken to be a fifth of a second apart."""
 

@@ -22,7 +22,7 @@ from edge.camera.base import Frame
 from edge.inference.manifest import EmbedderModel
 from edge.vision.cutout import cut
 from edge.vision.detect import check_image
-from edge.vision.faces import Face, Region
+from edge.vision.faces import Face, Region, scaled
 from edge.vision.motion import Change, Scene
 from edge.vision.pace import Effort, Pace
 from edge.vision.quality import Quality, measure
@@ -56,6 +56,10 @@ class Eye(Protocol):
 
     def embed_aligned(self, aligned: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the template, (dimension,) float32 of length 1."""
+
+    @property
+    def detail(self) -> int:
+        """Width in pixels of the picture that the detector looks at."""
 
     @property
     def strong_score(self) -> float:
@@ -234,8 +238,9 @@ class Pipeline:
             if self._observer:
                 self._observer.saw(frame, ())
             return
-        check_image(frame.image)
-        change = self._scene.change(frame.image)
+        miniature = frame.reduced(limits.MINIATURE[0])
+        check_image(miniature)
+        change = self._scene.change(miniature)
         if change.cut:
             self._end(self._tracker.end_all(), gallery)
         if (faces := self._look(frame, change, gallery)) is not None:
@@ -266,20 +271,24 @@ class Pipeline:
         self._scene.rest()
         self._looked = frame.seconds
         self.counters.looks += 1
-        image, faces = frame.image, None
+        # In the detector's size where the source has that; faces are cut out of the whole picture.
+        picture = frame.reduced(self._eye.detail)
+        ratio = frame.width / picture.shape[1]
+        faces = None
         # A picture of a candidate shows no part of anybody else, so everybody must be known.
         if effort is Effort.NEAR and not self._wants_pictures(gallery):
-            places = [track.expected(frame.seconds) for track in self._tracker.tracks]
-            faces = self._eye.detect_near(image, places, limits.WEAK_FACE_SCORE)
-        elif effort is Effort.COARSE and (signs := self._eye.glance(image)) is not None:
+            known = [track.expected(frame.seconds) for track in self._tracker.tracks]
+            places = [scaled(place, 1 / ratio) for place in known]
+            faces = self._eye.detect_near(picture, places, limits.WEAK_FACE_SCORE)
+        elif effort is Effort.COARSE and (signs := self._eye.glance(picture)) is not None:
             if not signs:
                 return []
             places = [face.box for face in signs]
-            faces = self._eye.detect_near(image, places, limits.WEAK_FACE_SCORE)
+            faces = self._eye.detect_near(picture, places, limits.WEAK_FACE_SCORE)
         if faces is None:
             self._pace.looked_fully(frame.seconds)
-            faces = self._eye.detect(image, limits.WEAK_FACE_SCORE)
-        return faces
+            faces = self._eye.detect(picture, limits.WEAK_FACE_SCORE)
+        return faces if ratio == 1 else [face.scaled(ratio) for face in faces]
 
     def _follow(self, faces: Sequence[Face], frame: Frame, gallery: Gallery) -> None:
         """Continue the tracks with the faces found, and judge what is new in them."""

@@ -41,6 +41,7 @@ class Eye:
     """Sees whoever the script puts into the frame; embeds by whose picture it is given."""
 
     strong_score = 0.6
+    detail = 640
     embedder_model = SimpleNamespace(impostor_tail=TAIL)
 
     def __init__(self, people):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from edge import limits
 from edge.camera.base import Frame
+from edge.camera.picture import Picture
 from edge.errors import CameraUnavailable
 
 log = logging.getLogger(__name__)
@@ -21,8 +22,8 @@ log = logging.getLogger(__name__)
 class Grabber(Protocol):
     """An opened device."""
 
-    def grab(self) -> NDArray[np.uint8]:
-        """Wait for the next picture and return it, (height, width, 3) uint8, BGR.
+    def grab(self) -> NDArray[np.uint8] | Picture:
+        """Wait for the next picture and return it: (height, width, 3) uint8, BGR, or not yet so.
 
         Raises:
             CameraUnavailable: the device is gone or has failed.
@@ -122,7 +123,7 @@ class LiveCamera:
         finally:
             grabber.release()
 
-    def _keep(self, image: NDArray[np.uint8]) -> None:
+    def _keep(self, image: NDArray[np.uint8] | Picture) -> None:
         if self._state != "ok":
             log.info("camera %s: frames arrive", self.name)
         self._state, self._last = "ok", self._clock()

@@ -41,6 +41,11 @@ class Detector:
         }
 
     @property
+    def width(self) -> int:
+        """Width of the network's input in pixels."""
+        return self._width
+
+    @property
     def strong_score(self) -> float:
         """The manifest's threshold: the score from which a box is taken for a face."""
         return self._model.score_threshold

@@ -101,6 +101,11 @@ class Vision:
         )
 
     @property
+    def detail(self) -> int:
+        """Width in pixels of the picture that the detector looks at."""
+        return self._detector.width
+
+    @property
     def strong_score(self) -> float:
         """The score from which a detection is taken for a face."""
         return self._detector.strong_score

@@ -50,6 +50,16 @@ class Face:
         shift = np.array([x, y], np.float32)
         return Face((left + x, top + y, right + x, bottom + y), self.landmarks + shift, self.score)
 
+    def scaled(self, factor: float) -> Face:
+        """Return the face as it lies in a picture of the same view, so many times as large."""
+        return Face(scaled(self.box, factor), self.landmarks * np.float32(factor), self.score)
+
+
+def scaled(region: Region, factor: float) -> Region:
+    """Return a region as it lies in a picture of the same view, so many times as large."""
+    left, top, right, bottom = region
+    return factor * left, factor * top, factor * right, factor * bottom
+
 
 def around(boxes: Sequence[Region]) -> Region:
     """Return the region that holds boxes, each with a margin (`limits.NEAR_MARGIN`)."""

@@ -174,13 +174,17 @@ def picamera2(monkeypatch):
 
 
 def test_a_raspberry_pi_camera_gives_blue_green_red(picamera2):
-    camera = open_camera(CameraConfig(source="picamera2", width=640, height=360, fps=10))
+    camera = open_camera(CameraConfig(source="picamera2", width=1280, height=720, fps=10))
     frame = next(camera.frames())
-    assert frame.image.shape == (360, 640, 3)
+    assert frame.reduced(640).shape == (360, 640, 3), "the small stream, without its padding"
+    assert frame.reduced(640)[0, 0].tolist() == pytest.approx([0, 0, 255], abs=4)
+    assert frame.reduced(640)[-1, -1].tolist() == [0, 0, 0]
+    assert frame.reduced(641).shape == (720, 1280, 3), "the large one where the small is too small"
+    assert frame.image.shape == (720, 1280, 3)
     assert frame.image[0, 0].tolist() == [0, 0, 255], "red, in the order that OpenCV expects"
     camera.close()
     assert picamera2.log[:2] == [
-        "open 0", "{'size': (640, 360), 'format': 'RGB888'} {'FrameRate': 10.0}",
+        "open 0", "{'size': (1280, 720), 'format': 'RGB888'} {'FrameRate': 10.0}",
     ]  # fmt: skip
     assert picamera2.log[-1] == "close"
 

@@ -23,7 +23,7 @@ from edge.errors import CameraUnavailable, ConfigError, ModelError
 from edge.identity import device_key
 from edge.inference.manifest import SHIPPED
 from edge.protocol.audit import Degraded
-from edge.protocol.event import AuditHead, Candidate, Ended, parse
+from edge.protocol.event import AuditHead, Candidate, Ended, Receipt, parse
 from edge.vision.engine import Vision
 from fleet import audit
 from fleet.events import listen
@@ -239,6 +239,31 @@ def test_an_expired_list_ends_the_looking(tmp_path, clip, vision):
     assert sum(seen[:61]) > 0
     assert sum(seen[61:]) == 0
     assert report.candidates == 0
+
+
+def test_the_list_outlives_a_restart_without_its_broker_and_ends_with_a_receipt(
+    tmp_path, clip, vision
+):
+    """Nothing is published to the second broker: what is known of the list is on the disk."""
+    owner = make_owner(tmp_path / "owner", vision, scene.ENROLLED)
+    with running_broker() as port:
+        publish(owner, port)
+        assert run(write_config(tmp_path, clip, port, owner)).candidates == 1
+    with running_broker() as port:
+        path = write_config(tmp_path, clip, port, owner)
+        assert run(path).candidates == 1
+        # Another list is to be obeyed from now on.
+        path.write_text(path.read_text("utf-8").replace('"gate"', '"other"'), "utf-8")
+        link, events = reader(port, tmp_path / "state")
+        device = Device(config.load(path))
+        device.stop()
+        device.run()
+        while not isinstance(data := events.get(timeout=5).event.data, Receipt):
+            continue
+        link.close()
+    assert (data.list.id, data.list.version, data.reason) == ("gate", 1, "not-authorised")
+    kept = {p.name for p in (tmp_path / "state" / "lists" / "gate").rglob("*") if p.is_file()}
+    assert kept == {"life.json"}
 
 
 def test_an_altered_model_is_refused_before_anything_starts(tmp_path, clip, vision):

@@ -139,7 +139,7 @@ class Gpsd:
                 with socket.create_connection(self._where, limits.GPSD_ANSWER_S) as connection:
                     self._follow(connection)
                 said = "it hung up"
-            except (OSError, FormatError) as error:
+            except (OSError, ValueError, OverflowError, FormatError) as error:
                 said = str(error)
             self._fix = f"gpsd at {self._where[0]}:{self._where[1]}: {said}"
             self._closing.wait(limits.GPSD_RETRY_S)

@@ -22,11 +22,12 @@ claim that keeping the rules makes a use lawful:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from edge import limits
 from edge.errors import ListRefused
+from edge.protocol.event import Ending
 from edge.protocol.watchlist import Authorisation, Purpose, Watchlist
 from edge.watchlist.delivery import Provenance
 from edge.watchlist.place import Fix, outside
@@ -155,6 +156,13 @@ def ends(watchlist: Watchlist, provenance: Provenance) -> int:
     return end
 
 
+def ending(watchlist: Watchlist, provenance: Provenance) -> Ending:
+    """Return what a list has died of when its time is over."""
+    countersigned = ends(watchlist, replace(provenance, role="regular"))
+    over = ends(watchlist, provenance) == countersigned
+    return Ending.EXPIRED if over else Ending.NOT_COUNTERSIGNED
+
+
 def is_the_right_list(watchlist: Watchlist, place: Place) -> None:
     """Refuse another list than the one configured (GDPR, Art. 5(1)(b): purpose limitation)."""
     if watchlist.id != place.list_id:
@@ -196,9 +204,11 @@ def is_not_expired(watchlist: Watchlist, provenance: Provenance, time: Time) -> 
     """
     end = ends(watchlist, provenance)
     if time.is_over(end):
-        words = f"expired {duration(time.now - end)} ago"
-        if end < min(watchlist.expires, watchlist.authorisation.not_after):
-            words = "urgent, and not countersigned within 24 hours"
+        words = (
+            f"expired {duration(time.now - end)} ago"
+            if ending(watchlist, provenance) is Ending.EXPIRED
+            else "urgent, and not countersigned within 24 hours"
+        )
         raise ListRefused(f"{words}; publish a new version")
 
 

@@ -25,7 +25,7 @@ from edge.errors import BadInput, FormatError, IndicatorUnavailable
 from edge.protocol.event import Ending
 from edge.protocol.sealed_list import open_list
 from edge.watchlist.arming import obstacle
-from edge.watchlist.authorisation import Floor, NotYetValid, Place, check, ends
+from edge.watchlist.authorisation import Floor, NotYetValid, Place, check, ending, ends
 from edge.watchlist.delivery import Delivery, SealedList
 from edge.watchlist.gallery import Gallery
 from edge.watchlist.hnsw import Kind
@@ -87,6 +87,7 @@ class Watchlists:
         self._stopped = store.life.stopped
         self._sealed: SealedList | None = None  # held: in force, unless it waits
         self._gallery: Gallery | None = None  # in force
+        self._ending = Ending.EXPIRED  # what it dies of when its time is over
         self._armed: Gallery | None = None  # what `current` may give
         self._next: Delivery | str | None = None  # offered, or why there is none any more
         self._waiting: Delivery | None = None  # lacks nothing but time
@@ -221,6 +222,7 @@ class Watchlists:
         life, kept = self._store.life, self._sealed
         if self._stopped and life.kept:
             version = life.floor.version
+            self._floor = replace(self._floor, ended=True)
             self._upkeep.end(
                 Ended(version=version, digest=life.kept, reason=Ending.STOPPED, ended=time.now)
             )
@@ -242,7 +244,7 @@ class Watchlists:
             self._end(Ending.STOPPED, time)
             work = None
         if self._gallery is not None and time.is_over(self._gallery.expires):
-            self._end(self._expiry(), time)
+            self._end(self._ending, time)
         if isinstance(work, str):
             self._end(Ending.WITHDRAWN, time)
             self._no_list, self._refusal = work, ""
@@ -280,9 +282,11 @@ class Watchlists:
                 self._waiting = None
             if ours:  # it may not be used any more
                 over = time.is_over(ends(watchlist, sealed.provenance))
-                self._end(self._expiry() if over else Ending.NOT_AUTHORISED, time)
+                reason = ending(watchlist, sealed.provenance) if over else Ending.NOT_AUTHORISED
+                self._end(reason, time)
             self._refuse(f"list refused: {refusal}")
         else:
+            self._ending = ending(watchlist, sealed.provenance)
             self._install(gallery, sealed, time)
 
     def _refuse(self, why: str) -> None:
@@ -319,11 +323,6 @@ class Watchlists:
         self._floor = replace(self._floor, ended=True)
         self._no_list = f"list {held.list_id} version {held.version} has ended: {reason.value}"
         self._upkeep.end(_ended(held, reason, time))
-
-    def _expiry(self) -> Ending:
-        held = self._sealed
-        urgent = held is not None and held.provenance.role == "urgent"
-        return Ending.NOT_COUNTERSIGNED if urgent else Ending.EXPIRED
 
     def _lose(self, damage: BadInput) -> None:
         log.warning("the list at rest is discarded: %s", damage)

@@ -25,11 +25,16 @@ from rich.table import Table
 
 from demo.broker import running_broker
 from edge.config import BrokerConfig
+from edge.files import private_folder
+from edge.identity import registration
 from edge.protocol.watchlist import Authorisation, Entry, Purpose, Watchlist, quantise
 from edge.vision.engine import Vision
-from fleet import publish as publishing
+from fleet import broker as bringing
+from fleet import lists, setup
 from fleet.enrol import enrol
-from fleet.owner import PUBLIC, Owner
+from fleet.release import Release
+from fleet.repository import ROOT as ROOT_FILE
+from fleet.repository import Repository
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -42,12 +47,14 @@ def main() -> None:
     parser.add_argument("--enrol", type=Path, action="append", default=[])
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, running_broker() as port:
-        owner, message = _list(Path(name) / "owner", options.entries, options.enrol)
-        publishing.publish(message, "gate", BrokerConfig(port=port))
+        state = private_folder(Path(name) / "state")
+        fleet = setup.found(Path(name) / "fleet", registration(state, "camera-1"))
+        _issue(Path(name) / "owner", fleet, options.entries, options.enrol)
+        bringing.publish(Repository.existing(fleet), BrokerConfig(port=port))
         config = Path(name) / "lethe.toml"
         config.write_text(
             f'[device]\nid = "camera-1"\n[camera]\nsource = "{options.clip.resolve()}"\n'
-            f'[watchlist]\nid = "gate"\nowner_keys = ["{owner.folder / PUBLIC}"]\n'
+            f'[watchlist]\nid = "gate"\n[fleet]\nroot = "{fleet / ROOT_FILE}"\n'
             f"[broker]\nport = {port}\n",
             "utf-8",
         )
@@ -75,15 +82,15 @@ def main() -> None:
     console.print(table)
 
 
-def _list(folder: Path, entries: int, photos: list[Path]) -> tuple[Owner, bytes]:
-    """Return an owner, and a sealed list of real people filled up with random ones."""
+def _issue(folder: Path, fleet: Path, entries: int, photos: list[Path]) -> None:
+    """Have a fleet take a list of real people filled up with random ones."""
     now = int(time.time())
     until = now + 3600
     authorisation = Authorisation(
         reference="benchmark", purpose=Purpose.CONSENTED_ACCESS, not_before=now, not_after=until,
         area=None, devices=["camera-1"], profile="fixed", max_entries=entries, fpir_target=0.001,
     )  # fmt: skip
-    owner = Owner.init(folder, "gate", authorisation)
+    owner = lists.begin(folder, "gate", authorisation, fleet=fleet)
     vision = Vision.open()
     for photo in photos:
         embeddings = enrol(vision, [photo])
@@ -101,11 +108,12 @@ def _list(folder: Path, entries: int, photos: list[Path]) -> tuple[Owner, bytes]
         )
         for vector in random
     ]
-    issued: Watchlist = owner.issue(
-        now=now, embedder=vision.embedder_id, dimension=vision.dimension
-    )
-    watchlist = msgspec.structs.replace(issued, entries=[*issued.entries, *strangers])
-    return owner, publishing.seal(watchlist, owner.key())
+    draft = lists.draft(owner, lists.known_devices(owner, None))
+
+    def enlarged(watchlist: Watchlist) -> Release:
+        return draft(msgspec.structs.replace(watchlist, entries=[*watchlist.entries, *strangers]))
+
+    lists.issue_here(owner, enlarged, embedder=vision.embedder_id, dimension=vision.dimension)
 
 
 if __name__ == "__main__":

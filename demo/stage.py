@@ -18,15 +18,17 @@ from demo.broker import HOST, running_broker
 from edge.config import BrokerConfig
 from edge.errors import EnrolmentRefused, LetheError
 from edge.files import private_folder
-from edge.identity import device_key
+from edge.identity import device_key, registration
 from edge.protocol.event import AuditHead, Candidate
 from edge.protocol.watchlist import Authorisation, Purpose
 from edge.vision.engine import Vision
-from fleet import publish as publishing
+from fleet import broker as bringing
+from fleet import lists, setup
 from fleet.enrol import enrol
 from fleet.events import Received, listen
 from fleet.ledger import Keys
-from fleet.owner import PUBLIC, Owner
+from fleet.owner import Owner
+from fleet.repository import ROOT, Repository
 
 DEVICE, LIST = "demo-camera", "demo-list"
 _ROOT = Path(__file__).resolve().parents[1]
@@ -91,31 +93,35 @@ def perform(play: Play, folder: Path) -> Outcome:
         LetheError: nobody could be enrolled, or a part does not start.
     """
     outcome = Outcome()
-    owner = _enrol(play, folder / "owner", outcome)
     state = private_folder(folder / "state")
     key = device_key(state)
+    fleet = setup.found(folder / "fleet", registration(state, DEVICE))
+    owner = _enrol(play, folder / "owner", fleet, outcome)
     events: queue.SimpleQueue[Received] = queue.SimpleQueue()
     with running_broker() as port:
         play.say(f"broker on {HOST}:{port}")
         broker = BrokerConfig(host=HOST, port=port)
         reader = listen(broker, events.put, keys=Keys(named={DEVICE: key.public_key()}))
         try:
-            message = publishing.seal(
-                owner.issue(now=time.time(), embedder="", dimension=0), owner.key()
-            )
-            topic = publishing.publish(message, LIST, broker)
-            play.say(f"list published: {topic}, {len(message)} bytes, signed, for one hour")
+            sent = _publish(owner, fleet, broker)
+            play.say(f"list published: {sent} bytes, encrypted, signed by 2 of 3, for one hour")
             config = folder / "lethe.toml"
-            config.write_text(_config(play.source, port, state, owner.folder / PUBLIC), "utf-8")
+            config.write_text(_config(play.source, port, state, fleet / ROOT), "utf-8")
             _run_device(play, config, folder / "report.json", events, outcome)
         finally:
             reader.close()
     return outcome
 
 
-def _enrol(play: Play, folder: Path, outcome: Outcome) -> Owner:
+def _publish(owner: Owner, fleet: Path, broker: BrokerConfig) -> int:
+    """Sign the list, bring it to the broker, and return the bytes sent."""
+    lists.issue_here(owner, lists.draft(owner, lists.known_devices(owner, None)))
+    return bringing.publish(Repository.existing(fleet), broker).bytes
+
+
+def _enrol(play: Play, folder: Path, fleet: Path, outcome: Outcome) -> Owner:
     now = int(time.time())
-    owner = Owner.init(
+    owner = lists.begin(
         folder,
         LIST,
         Authorisation(
@@ -129,6 +135,7 @@ def _enrol(play: Play, folder: Path, outcome: Outcome) -> Owner:
             max_entries=100,
             fpir_target=0.001,
         ),
+        fleet=fleet,
     )
     vision = Vision.open()
     for photo in play.photos:
@@ -151,7 +158,7 @@ def _enrol(play: Play, folder: Path, outcome: Outcome) -> Owner:
     return owner
 
 
-def _config(source: str, port: int, state: Path, owner_key: Path) -> str:
+def _config(source: str, port: int, state: Path, root: Path) -> str:
     """Return the device's configuration; a JSON string is a TOML string."""
 
     def text(value: object) -> str:
@@ -160,7 +167,8 @@ def _config(source: str, port: int, state: Path, owner_key: Path) -> str:
     return (
         f"[device]\nid = {text(DEVICE)}\nstate_dir = {text(state)}\n"
         f"[camera]\nsource = {text(source)}\n"
-        f"[watchlist]\nid = {text(LIST)}\nowner_keys = [{text(owner_key)}]\n"
+        f"[fleet]\nroot = {text(root)}\n"
+        f"[watchlist]\nid = {text(LIST)}\n"
         f"[broker]\nhost = {text(HOST)}\nport = {port}\n"
     )
 

@@ -11,14 +11,13 @@ from pathlib import Path
 
 import cv2
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge import __version__, limits
 from edge.audit.diary import Diary
 from edge.audit.log import AuditLog
 from edge.camera.open import open_camera
 from edge.config import Config
-from edge.errors import BadInput, FrameError, StorageUnavailable
+from edge.errors import FrameError, StorageUnavailable
 from edge.events.outbox import Outbox
 from edge.events.publisher import Publisher
 from edge.events.reports import Reports
@@ -26,7 +25,7 @@ from edge.files import private_folder
 from edge.health.clock import Clock, source
 from edge.health.indicator import open_indicator
 from edge.health.position import open_position
-from edge.identity import device_key, load_public_key
+from edge.identity import device_key, opening_key, registration
 from edge.link.session import Link
 from edge.link.status import StatusPublisher
 from edge.pipeline import Counters, Observer, Pipeline
@@ -35,12 +34,13 @@ from edge.protocol.audit import digest
 from edge.protocol.signing import canonical
 from edge.protocol.status import OFFLINE, ListInForce, Status
 from edge.storage_key import storage_key
+from edge.trust.client import Trust, read_root
 from edge.vision.engine import Vision
-from edge.watchlist import snapshot
 from edge.watchlist.authorisation import Place, Tightening
 from edge.watchlist.gallery import Gallery
 from edge.watchlist.store import ListStore
 from edge.watchlist.sync import Senses, Watchlists
+from edge.watchlist.transport import ListTransport
 from edge.watchlist.upkeep import retire_others
 
 log = logging.getLogger(__name__)
@@ -93,13 +93,12 @@ class Device:
         self._config = config
         self._now = now
         self._stop = threading.Event()
-        self._refused = ""
         self._skipped = 0
         self._last_frame = time.monotonic()
         cv2.setNumThreads(
             1
         )  # OpenCV's work is small pictures: its threads would only be in the way
-        trusted = [load_public_key(Path(name)) for name in config.watchlist.owner_keys]
+        fleet_root = read_root(Path(config.fleet.root))
         state_dir = private_folder(Path(config.device.state_dir))
         self._key = device_key(state_dir)
         vision_config = config.vision
@@ -123,10 +122,23 @@ class Device:
         self._status = StatusPublisher(self._link, status_topic)
         self._position = open_position(config.device)
         self._lists = self._open_lists(private_folder(state_dir / "lists"))
-        self._link.subscribe(
-            topics.watchlist(root, config.watchlist.id),
-            lambda _topic, message: self._offer(message, trusted),
-            limits.MAX_SNAPSHOT_BYTES,
+        registration(state_dir, device)
+        self._trust = Trust(
+            self._link,
+            root,
+            fleet_root,
+            state_dir / "trust",
+            on_change=self._report_status,
+            on_refusal=lambda reason: self._audit.refuse("list", reason),
+        )
+        self._trust.follow(
+            "list",
+            ListTransport(
+                self._lists,
+                list_id=config.watchlist.id,
+                device=device,
+                key=opening_key(state_dir),
+            ),
         )
         self._pipeline = Pipeline(
             self._vision,
@@ -189,6 +201,7 @@ class Device:
         """Watch until the source ends or `stop` is called, then end cleanly."""
         log.info("camera %s, %s", self._camera.name, self._vision.runtime)
         self._lists.start()
+        self._trust.start()
         self._link.start()
         self._publisher.start()
         health = threading.Thread(target=self._watch_health, name="health", daemon=True)
@@ -233,6 +246,7 @@ class Device:
         self._reports.save()
         if not self._publisher.flush(limits.FLUSH_S):
             log.warning("%d events wait in the outbox for the next start", len(self._outbox))
+        self._trust.close()
         self._lists.close()
         self._audit.close()
         self._publisher.close()
@@ -278,18 +292,6 @@ class Device:
         except StorageUnavailable as error:
             log.warning("%s", error)
 
-    def _offer(self, message: bytes, trusted: list[Ed25519PublicKey]) -> None:
-        if not message:
-            self._lists.withdraw("the list was withdrawn")
-            return
-        try:
-            self._lists.offer(snapshot.delivery(message, trusted, self._lists.stored()))
-            self._refused = ""
-        except BadInput as refusal:
-            log.warning("list refused: %s", refusal)
-            self._refused = f"list refused: {refusal}"
-            self._audit.refuse("list", str(refusal))
-
     def _give_receipt(self, receipt: event.Receipt, name: str) -> None:
         self._outbox.put(receipt, once=name)
         self._publisher.wake()
@@ -299,7 +301,7 @@ class Device:
         camera = self._camera.state
         reasons = (
             *self._lists.reasons,
-            self._refused,
+            self._trust.reason,
             f"camera: {camera}" if camera != "ok" else "",
             self._reports.trouble,
             self._audit.trouble,

@@ -96,12 +96,22 @@ class BrokerConfig(_Section):
     key_file: str | None = None
 
 
+class FleetConfig(_Section):
+    """Who signs what this device obeys.
+
+    Attributes:
+        root: file with the fleet's root metadata (root.json), brought here on another way than
+            the broker's.
+    """
+
+    root: Annotated[str, Meta(min_length=1, max_length=1024)]
+
+
 class WatchlistConfig(_Section):
-    """Which list this device obeys, and whose signature makes it one.
+    """Which list this device obeys.
 
     Attributes:
         id: the list's id.
-        owner_keys: PEM files with the Ed25519 public keys of the list's owner.
         index: "auto" (exact below the size where HNSW pays), "exact" or "hnsw".
         purposes: those that this device serves; lists for others are refused.
         max_entries: lists with more people are refused, whoever signed them.
@@ -109,7 +119,6 @@ class WatchlistConfig(_Section):
     """
 
     id: Name
-    owner_keys: Annotated[list[str], Meta(min_length=1, max_length=8)]
     index: Literal["auto", "exact", "hnsw"] = "auto"
     purposes: Annotated[frozenset[Purpose], Meta(min_length=1)] = frozenset(Purpose)
     max_entries: Annotated[int, Meta(ge=1, le=limits.MAX_LIST_SIZE)] = limits.MAX_LIST_SIZE
@@ -153,6 +162,7 @@ class Config(_Section):
 
     device: DeviceConfig
     camera: CameraConfig
+    fleet: FleetConfig
     watchlist: WatchlistConfig
     broker: BrokerConfig = BrokerConfig()
     vision: VisionConfig = VisionConfig()
@@ -250,8 +260,6 @@ def _anchor(config: Config, base: Path) -> Config:
             cert_file=optional(config.broker.cert_file),
             key_file=optional(config.broker.key_file),
         ),
-        watchlist=replace(
-            config.watchlist, owner_keys=[absolute(key) for key in config.watchlist.owner_keys]
-        ),
+        fleet=replace(config.fleet, root=absolute(config.fleet.root)),
         vision=replace(config.vision, models_dir=absolute(config.vision.models_dir)),
     )

@@ -5,8 +5,6 @@ input or the device's memory; a default is where the configuration (`edge.config
 """
 
 # --- Untrusted input -------------------------------------------------------------------------
-MAX_SNAPSHOT_BYTES = 16 * 1024 * 1024
-"""Largest watchlist message that is looked at; a list of 10,000 entries takes about 5 MB."""
 MAX_OWNER_FILE_BYTES = 64 * 1024 * 1024
 """Largest file of an owner's folder that is opened; a list of 10,000 takes about 7 MB in JSON."""
 MAX_EVENT_BYTES = 64 * 1024

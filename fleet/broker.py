@@ -80,7 +80,7 @@ def publish(
     place = f"{broker.host}:{broker.port}/{broker.topic_root}"
     known = _read(file)
     before = known.get(place, Published(timestamp="", paths=[]))
-    with _session(broker) as link:
+    with session(broker) as link:
         sender = _Sender(link, broker.topic_root)
         sender.send({topics.SENTINEL: repository.content(topics.SENTINEL)})
         present = _present(Shelf(link, broker.topic_root))
@@ -148,7 +148,12 @@ class _Sender:
 
 
 @contextmanager
-def _session(broker: BrokerConfig) -> Iterator[Link]:
+def session(broker: BrokerConfig) -> Iterator[Link]:
+    """Give a session with a broker.
+
+    Raises:
+        BrokerUnavailable: there is none within `limits.PUBLISH_ACK_S`.
+    """
     link = Link(broker, f"lethe-fleet-{uuid.uuid4().hex[:12]}")
     connected = threading.Event()
     link.on_connected(connected.set)

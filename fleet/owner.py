@@ -1,33 +1,32 @@
-"""The owner's folder: the signing key, and the list with the names that never leave it.
+"""The owner's folder: the list with the names that never leave it, and the keys that are here.
 
-owner.key   Ed25519 private key, PKCS#8 PEM, mode 0600
-owner.pub   its public key; devices are given this
-list.json   authorisation, entries with labels, templates, version
+list.json     authorisation, entries with labels, templates, version, the list's key, who signs
+signers/      those of the signers' keys that are on this machine (`fleet.keys`)
+last.release  what was published last (`fleet.release`)
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import numpy as np
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from msgspec import Meta
 from numpy.typing import NDArray
 
 from edge import limits
 from edge.errors import ConfigError, StorageUnavailable
-from edge.files import private_folder, read_secret, read_small, write_atomically
-from edge.identity import write_public_key
+from edge.files import private_folder, read_small, write_atomically
+from edge.protocol import list_key
+from edge.protocol.party import Party
 from edge.protocol.watchlist import Authorisation, Entry, Watchlist, quantise
+from fleet.folder import locked
 
-KEY, PUBLIC, LIST = "owner.key", "owner.pub", "list.json"
+LIST, SIGNERS = "list.json", "signers"
 
 
 class OwnedEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -52,6 +51,10 @@ class OwnedList(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         dimension: length of the templates; 0 while there are none.
         authorisation: on what ground it is used.
         entries: the people.
+        key: that the list is encrypted with.
+        signers: who signs it.
+        threshold: how many of them must.
+        fleet: the fleet's folder, if it is on this machine.
     """
 
     id: str
@@ -60,6 +63,10 @@ class OwnedList(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     dimension: int
     authorisation: Authorisation
     entries: list[OwnedEntry]
+    key: Annotated[bytes, Meta(min_length=list_key.KEY_BYTES, max_length=list_key.KEY_BYTES)]
+    signers: list[Party]
+    threshold: Annotated[int, Meta(ge=1)]
+    fleet: str | None = None
 
 
 class Owner:
@@ -74,7 +81,7 @@ class Owner:
         self.folder = folder
         path = folder / LIST
         try:
-            self._content = read_small(path, limits.MAX_SNAPSHOT_BYTES)
+            self._content = read_small(path, limits.MAX_OWNER_FILE_BYTES)
             self._owned = msgspec.json.decode(self._content, type=OwnedList)
         except FileNotFoundError as error:
             raise ConfigError(
@@ -90,37 +97,42 @@ class Owner:
         list_id: str,
         authorisation: Authorisation,
         *,
-        passphrase: bytes | None = None,
+        signers: Sequence[Party],
+        threshold: int,
+        fleet: Path | None = None,
     ) -> Owner:
-        """Make a folder with a new key and an empty list.
+        """Make a folder with an empty list.
 
         Args:
-            folder: made with mode 0700; must hold no list and no key yet.
+            folder: made with mode 0700; must hold no list yet.
             list_id: name of the list.
             authorisation: on what ground it will be used.
-            passphrase: encrypts the key, if given.
+            signers: who signs it.
+            threshold: how many of them must.
+            fleet: the fleet's folder, if it is on this machine.
 
         Raises:
-            ConfigError: there is a list or key already, or a value is out of range.
+            ConfigError: there is a list already, or a value is out of range.
             StorageUnavailable: the folder cannot be written.
         """
-        for name in (LIST, KEY):
-            if (folder / name).exists():
-                raise ConfigError(f"{folder}: holds {name} already; nothing was changed")
+        if (folder / LIST).exists():
+            raise ConfigError(f"{folder}: holds {LIST} already; nothing was changed")
+        if not 1 <= threshold <= len({signer.name for signer in signers}):
+            raise ConfigError(f"threshold {threshold} of {len(signers)} signers is impossible")
         owned = OwnedList(
-            id=list_id, version=0, embedder="", dimension=0, authorisation=authorisation, entries=[]
+            id=list_id,
+            version=0,
+            embedder="",
+            dimension=0,
+            authorisation=authorisation,
+            entries=[],
+            key=list_key.new_key(),
+            signers=list(signers),
+            threshold=threshold,
+            fleet=str(fleet.absolute()) if fleet else None,
         )
-        _validate(owned)
+        validate(owned.id, authorisation)
         private_folder(folder)
-        key = Ed25519PrivateKey.generate()
-        encryption = (
-            serialization.BestAvailableEncryption(passphrase)
-            if passphrase
-            else serialization.NoEncryption()
-        )
-        pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-        write_atomically(folder / KEY, key.private_bytes(pem, pkcs8, encryption))
-        write_public_key(folder / PUBLIC, key.public_key())
         write_atomically(folder / LIST, msgspec.json.format(msgspec.json.encode(owned)))
         return cls(folder)
 
@@ -133,25 +145,6 @@ class Owner:
     def labels(self) -> dict[str, str]:
         """Entry id to label."""
         return {owned.entry.id: owned.label for owned in self._owned.entries}
-
-    def key(self, passphrase: bytes | None = None) -> Ed25519PrivateKey:
-        """Return the signing key.
-
-        Raises:
-            ConfigError: missing, open to others, encrypted with another passphrase, or no key.
-        """
-        path = self.folder / KEY
-        try:
-            key = serialization.load_pem_private_key(read_secret(path), passphrase)
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-            raise ConfigError(
-                f"{path}: cannot be opened ({error}); is the passphrase file right?"
-            ) from error
-        if not isinstance(key, Ed25519PrivateKey):
-            raise ConfigError(f"{path}: not an Ed25519 key")
-        return key
 
     def add(
         self,
@@ -224,6 +217,20 @@ class Owner:
         self._save(owned)
         return gone
 
+    def authorise(self, authorisation: Authorisation, *, new_key: bool = False) -> None:
+        """Put the list on another ground: signed, and in force, when it is published.
+
+        Args:
+            authorisation: instead of the one so far.
+            new_key: encrypt the list anew, so that who had the key so far cannot open it.
+
+        Raises:
+            ConfigError: a value is out of range, or the list was changed by another command.
+        """
+        validate(self._owned.id, authorisation)
+        key = list_key.new_key() if new_key else self._owned.key
+        self._save(msgspec.structs.replace(self._owned, authorisation=authorisation, key=key))
+
     def issue(self, *, now: float, embedder: str, dimension: int) -> Watchlist:
         """Return the next version, and remember its number before anyone sees it.
 
@@ -245,7 +252,10 @@ class Owner:
             ConfigError: the authorisation is over; devices would refuse the list.
         """
         if now >= self._owned.authorisation.not_after:
-            raise ConfigError(f"{self.folder}: the authorisation of this list is over")
+            raise ConfigError(
+                f"{self.folder}: the authorisation of this list is over; "
+                "`lethe watchlist authorise` puts it on a new ground"
+            )
         owned = self._owned
         return Watchlist(
             id=owned.id,
@@ -260,7 +270,7 @@ class Owner:
 
     def _save(self, owned: OwnedList) -> None:
         content = msgspec.json.format(msgspec.json.encode(owned))
-        if len(content) > limits.MAX_SNAPSHOT_BYTES:
+        if len(content) > limits.MAX_OWNER_FILE_BYTES:
             raise StorageUnavailable(f"{self.folder / LIST}: would grow beyond the limit")
         with self._unchanged():
             write_atomically(self.folder / LIST, content)
@@ -270,49 +280,32 @@ class Owner:
     def _unchanged(self) -> Iterator[None]:
         """Keep other commands out while the list is replaced, if none has changed it already."""
         path = self.folder / LIST
-        try:
-            lock = os.open(self.folder, os.O_RDONLY)
+        with locked(self.folder):
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                if read_small(path, limits.MAX_SNAPSHOT_BYTES) != self._content:
-                    raise ConfigError(
-                        f"{path}: changed by another command meanwhile; run this one again"
-                    )
-                yield
-            finally:
-                os.close(lock)
-        except OSError as error:
-            raise StorageUnavailable(f"{path}: cannot be changed: {error.strerror}") from error
+                content = read_small(path, limits.MAX_OWNER_FILE_BYTES)
+            except OSError as error:
+                raise StorageUnavailable(f"{path}: cannot be read: {error.strerror}") from error
+            if content != self._content:
+                raise ConfigError(
+                    f"{path}: changed by another command meanwhile; run this one again"
+                )
+            yield
 
 
-def read_passphrase(file: Path | None) -> bytes | None:
-    """Return the passphrase that a file (or LETHE_OWNER_PASSPHRASE_FILE) holds, or None.
+def validate(list_id: str, authorisation: Authorisation) -> None:
+    """Apply the ranges of the signed form to a list about to be made.
 
     Raises:
-        ConfigError: it cannot be read, or is empty.
+        ConfigError: a value is out of range.
     """
-    name = file or os.environ.get("LETHE_OWNER_PASSPHRASE_FILE")
-    if not name:
-        return None
-    try:
-        passphrase = read_secret(Path(name)).strip()
-    except OSError as error:
-        raise ConfigError(f"{name}: cannot be read: {error.strerror}") from error
-    if not passphrase:
-        raise ConfigError(f"{name}: is empty; put the passphrase in its first line")
-    return passphrase
-
-
-def _validate(owned: OwnedList) -> None:
-    """Apply the ranges of the signed form to a list about to be made."""
     example = Watchlist(
-        id=owned.id,
+        id=list_id,
         version=1,
         issued=0,
-        expires=owned.authorisation.not_after,
+        expires=authorisation.not_after,
         embedder="example",
         dimension=limits.MIN_DIMENSION,
-        authorisation=owned.authorisation,
+        authorisation=authorisation,
         entries=[],
     )
     try:

@@ -84,6 +84,13 @@ class Release(_File, frozen=True, kw_only=True):
         return pieces | {path: wrapped.sealed for path, wrapped in self.keys.items()}
 
 
+class Kept(_File, frozen=True, kw_only=True):
+    """A release in its owner's folder, with the key that opens it: it may be replaced meanwhile."""
+
+    release: Release
+    key: bytes
+
+
 class Request(_File, frozen=True, kw_only=True):
     """What is asked to be signed, as each signer can open it.
 
@@ -361,7 +368,7 @@ def attach(release: Release, file: SignatureFile, signers: Iterable[Party]) -> R
     return msgspec.structs.replace(release, metadata=md.to_bytes(COMPACT))
 
 
-F = TypeVar("F", Release, Request, SignatureFile)
+F = TypeVar("F", Release, Kept, Request, SignatureFile)
 
 
 def write(path: Path, content: F) -> None:
@@ -393,10 +400,10 @@ def read_signature(path: Path) -> SignatureFile:
     return _decode(path, SignatureFile)
 
 
-def read_last(folder: Path) -> Release | None:
-    """Return what was published last from an owner's folder; None if nothing was."""
-    path = folder / LAST
-    return read_release(path) if path.exists() else None
+def read_kept(folder: Path, name: str) -> Kept | None:
+    """Return what is kept in an owner's folder as `LAST` or `PENDING`; None if nothing is."""
+    path = folder / name
+    return _decode(path, Kept) if path.exists() else None
 
 
 # --- Within --------------------------------------------------------------------------------------

@@ -14,8 +14,10 @@ from typing import Any
 import msgspec
 
 from edge.protocol import audit, event
+from edge.protocol.party import Party
+from edge.protocol.policy import Policy
 from edge.protocol.status import Status
-from edge.protocol.watchlist import Watchlist
+from edge.protocol.watchlist import Authorisation
 
 SCHEMAS: dict[str, type[msgspec.Struct]] = {
     "event-envelope.schema.json": event.Envelope,
@@ -28,7 +30,9 @@ SCHEMAS: dict[str, type[msgspec.Struct]] = {
     "audit-head.schema.json": event.AuditHead,
     "audit-record.schema.json": audit.Record,
     "status.schema.json": Status,
-    "watchlist.schema.json": Watchlist,
+    "authorisation.schema.json": Authorisation,
+    "party.schema.json": Party,
+    "policy.schema.json": Policy,
 }
 """File and what it describes. `data` of an event is the one that its `type` names."""
 

@@ -66,6 +66,19 @@ def init(
     return repository
 
 
+def found(folder: Path, *members: Party) -> Path:
+    """Make a fleet of some devices, with keys that are not encrypted, and return its folder.
+
+    For what is tried out on one machine; errors as `init`.
+    """
+    repository = init(folder)
+    for device in members:
+        add_device(repository, device)
+    repository.seal_state()
+    repository.save()
+    return folder
+
+
 def rotate_root(repository: Repository, *, passphrase: bytes | None = None) -> list[str]:
     """Replace every key of root by a new one; signed by the old keys and the new.
 

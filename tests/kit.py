@@ -6,42 +6,37 @@ import contextlib
 import json
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from edge.config import BrokerConfig
-from edge.protocol.watchlist import Authorisation, Purpose
+from edge.files import private_folder
+from edge.identity import registration
 from edge.vision.engine import Vision
-from fleet import publish as publishing
+from fleet import broker as bringing
+from fleet import lists, setup
 from fleet.enrol import enrol
 from fleet.owner import Owner
+from fleet.repository import Repository
+from tests.fleet_kit import authorisation
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 """Research data: never part of the project."""
 
 
-def authorisation(**changes: object) -> Authorisation:
-    now = int(time.time())
-    fields = {
-        "reference": "test 1",
-        "purpose": Purpose.CONSENTED_ACCESS,
-        "not_before": now - 10,
-        "not_after": now + 3600,
-        "area": None,
-        "devices": ["camera-1"],
-        "profile": "fixed",
-        "max_entries": 100,
-        "fpir_target": 0.001,
-    }
-    return Authorisation(**(fields | changes))
+def make_owner(
+    folder: Path, vision: Vision, *photos: Path, strangers: int = 0, state: Path | None = None
+) -> Owner:
+    """An owner who has enrolled photos, and people whom nobody has ever seen.
 
-
-def make_owner(folder: Path, vision: Vision, *photos: Path, strangers: int = 0) -> Owner:
-    """An owner who has enrolled photos, and people whom nobody has ever seen."""
-    owner = Owner.init(folder, "gate", authorisation())
+    The fleet lies beside its folder; its one device is camera-1, whose state lies there too.
+    """
+    fleet = folder.with_name(f"{folder.name}-fleet")
+    state = private_folder(state or folder.parent / "state")
+    setup.found(fleet, registration(state, "camera-1"))
+    owner = lists.begin(folder, "gate", authorisation(), fleet=fleet)
     until = owner.owned.authorisation.not_after
     random = np.random.default_rng(11)
     made_up = [random.normal(size=vision.dimension).astype(np.float32) for _ in range(strangers)]
@@ -53,18 +48,21 @@ def make_owner(folder: Path, vision: Vision, *photos: Path, strangers: int = 0) 
 
 
 def publish(owner: Owner, port: int) -> None:
-    watchlist = owner.issue(now=time.time(), embedder="none", dimension=128)
-    message = publishing.seal(watchlist, owner.key())
-    publishing.publish(message, watchlist.id, BrokerConfig(port=port))
+    assert owner.owned.fleet
+    fleet = Path(owner.owned.fleet)
+    make = lists.draft(owner, lists.known_devices(owner, None))
+    lists.issue_here(owner, make, embedder="none", dimension=128)
+    bringing.publish(Repository.existing(fleet), BrokerConfig(port=port))
 
 
 def write_config(folder: Path, source: object, port: int, owner: Owner, **vision: object) -> Path:
     path = folder / "lethe.toml"
-    key = json.dumps(str(owner.folder / "owner.pub"))
+    root = json.dumps(f"{owner.owned.fleet}/root.json")
     lines = [
         "[device]", 'id = "camera-1"', 'state_dir = "state"',
         "[camera]", f"source = {json.dumps(str(source))}",
-        "[watchlist]", 'id = "gate"', f"owner_keys = [{key}]",
+        "[fleet]", f"root = {root}",
+        "[watchlist]", 'id = "gate"',
         "[broker]", f"port = {port}",
         "[vision]", *(f"{key} = {json.dumps(str(value))}" for key, value in vision.items()),
     ]  # fmt: skip

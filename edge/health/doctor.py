@@ -258,13 +258,13 @@ def check_keys(config: configuration.Config) -> Finding:
     broker = config.broker
     secret = [name for name in (broker.password_file, broker.key_file) if name]
     public = [name for name in (broker.ca_file, broker.cert_file) if name]
-    for name in [*config.watchlist.owner_keys, *public, *secret]:
+    for name in [config.fleet.root, *public, *secret]:
         if not os.access(name, os.R_OK):
             return Finding("keys", "problem", f"{name} cannot be read", "put it there")
     for name in secret:
         if Path(name).stat().st_mode & 0o077:
             return Finding("keys", "problem", f"{name} is open to others", f"chmod 600 {name}")
-    return Finding("keys", "ok", f"{len(config.watchlist.owner_keys)} list owner key(s) readable")
+    return Finding("keys", "ok", f"{config.fleet.root} is readable, secrets are private")
 
 
 def check_state_dir(folder: Path) -> Finding:

@@ -35,11 +35,6 @@ def list_key(list_id: str, committed: str, device_id: str) -> str:
     return f"key/{device_id}/{list_id}.{committed[:16]}"
 
 
-def watchlist(root: str, list_id: str) -> str:
-    """Owner to device, QoS 1, retained: the signed snapshot of a list."""
-    return f"{root}/watchlist/{list_id}"
-
-
 def event(root: str, device_id: str) -> str:
     """Device to owner, QoS 1, not retained: one signed match event."""
     return f"{root}/device/{device_id}/event"

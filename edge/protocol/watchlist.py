@@ -1,13 +1,12 @@
 """The watchlist as it is signed and sent: what a list says, and what it must say.
 
 A list holds templates and an authorisation; no name, no photo, nothing else about a person. Names
-stay with the owner. `decode` checks form and ranges; whether a list may be used here and now is
-`edge.watchlist.authorisation`'s to say.
+stay with the owner. How it travels, and what is checked of its form: `edge.protocol.sealed_list`.
+Whether it may be used here and now: `edge.watchlist.authorisation`.
 """
 
 from __future__ import annotations
 
-import math
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -17,10 +16,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from edge import limits
-from edge.errors import FormatError, IndexRefused
-
-SNAPSHOT_TYP = "lethe-watchlist+jws"
-"""What a sealed list is signed as (`edge.protocol.signing.seal`)."""
+from edge.errors import IndexRefused
 
 Seconds = Annotated[int, Meta(ge=0, le=2**40)]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
@@ -173,45 +169,6 @@ def rows(watchlist: Watchlist) -> NDArray[np.void]:
             row["scale"], row["vector"] = template.scale, np.frombuffer(template.vector, np.int8)
             at += 1
     return table
-
-
-def encode(watchlist: Watchlist) -> bytes:
-    """Return a list as JSON bytes, ready to be sealed."""
-    return msgspec.json.encode(watchlist)
-
-
-def decode(payload: bytes) -> Watchlist:
-    """Read a list and check its form.
-
-    Raises:
-        FormatError: too large, not JSON, a field missing, unknown or out of range, a template of
-            the wrong length or scale, or an id that occurs twice.
-    """
-    if len(payload) > limits.MAX_SNAPSHOT_BYTES:
-        raise FormatError(
-            f"list of {len(payload)} bytes, at most {limits.MAX_SNAPSHOT_BYTES} are read"
-        )
-    try:
-        watchlist = msgspec.json.decode(payload, type=Watchlist)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise FormatError(f"not a list in the documented form: {error}") from error
-    ids = {entry.id for entry in watchlist.entries}
-    if len(ids) != len(watchlist.entries):
-        raise FormatError("an entry id occurs twice")
-    for entry in watchlist.entries:
-        for template in entry.templates:
-            _check(entry.id, template, watchlist.dimension)
-    return watchlist
-
-
-def _check(entry: str, template: Template, dimension: int) -> None:
-    if len(template.vector) != dimension:
-        raise FormatError(f"entry {entry}: template of {len(template.vector)}, not {dimension}")
-    if not math.isfinite(template.scale) or not 0 < template.scale <= 1:
-        raise FormatError(f"entry {entry}: scale {template.scale} is not in (0, 1]")
-    length = float(np.linalg.norm(dequantise(template)))
-    if not 0.9 <= length <= 1.1:
-        raise FormatError(f"entry {entry}: template of length {length:.3f}, not 1")
 
 
 def quantise(embedding: NDArray[np.float32]) -> Template:

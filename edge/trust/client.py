@@ -26,6 +26,8 @@ from tuf.ngclient import Updater, UpdaterConfig
 from edge import limits
 from edge.errors import (
     AlterationRefused,
+    BadInput,
+    ConfigError,
     FormatError,
     FreezeRefused,
     LetheError,
@@ -34,7 +36,7 @@ from edge.errors import (
     SignatureRefused,
     StorageUnavailable,
 )
-from edge.files import flush_folder, private_folder
+from edge.files import flush_folder, private_folder, read_small
 from edge.link.session import Link
 from edge.protocol import topics
 from edge.trust.fetcher import MqttFetcher, Shelf
@@ -108,6 +110,11 @@ class View:
             info: TargetFile | None = found.signed.targets.get(path)
             return None if info is None else _target(found.signed.version, role, info, result)
 
+    def version(self, role: str) -> int:
+        """Return the version of a role's metadata in this state; 0 if it has said nothing yet."""
+        info = self._read(Snapshot.type).signed.meta.get(f"{role}.json")
+        return info.version if info else 0
+
     def read(self, target: Target) -> bytes:
         """Return the content of a target, length and hash checked.
 
@@ -150,7 +157,7 @@ class View:
         """Whether the role may speak of this target, and has said anything yet."""
         if role == TOP_LEVEL:
             return True
-        if f"{role}.json" not in self._read(Snapshot.type).signed.meta:
+        if not self.version(role):
             return False
         top = self._read(TOP_LEVEL).signed
         if path in top.targets:
@@ -178,6 +185,7 @@ class Trust:
         folder: Path,
         *,
         on_change: Callable[[], None] = lambda: None,
+        on_refusal: Callable[[str], None] = lambda _reason: None,
     ) -> None:
         """Prepare; nothing happens before `start`.
 
@@ -187,6 +195,7 @@ class Trust:
             root: root metadata that this device was given on another way than the broker's.
             folder: where verified metadata is kept: it is what keeps older one out.
             on_change: called from the trust thread when `reason` changed.
+            on_refusal: called from there when something is refused, with the reason.
 
         Raises:
             SignatureRefused: `root` is not signed by itself.
@@ -196,16 +205,16 @@ class Trust:
         self._root = root
         self._folder = private_folder(folder)
         self._on_change = on_change
+        self._on_refusal = on_refusal
         self._consumers: dict[str, Consumer] = {}
         self._reasons: dict[str, str] = {"": NOTHING_YET}
         self._timestamp: bytes | None = None
-        self._closing = self._due = False
+        self._closing = self._due = self._once_more = False
         self._wake = threading.Condition()
         self._shelf = Shelf(link, topic_root)
-        self._fetcher = MqttFetcher(self._shelf, self._newest)
         self._thread = threading.Thread(target=self._work, name="trust", daemon=True)
         with refusals():
-            self._updater()
+            _updater(root, self._folder, MqttFetcher(self._shelf, self._newest))
         link.subscribe(
             topics.trust(topic_root, topics.TIMESTAMP),
             self._take,
@@ -220,6 +229,12 @@ class Trust:
     def follow(self, name: str, consumer: Consumer) -> None:
         """Have `consumer` called on the trust thread with each new state; before `start`."""
         self._consumers[name] = consumer
+
+    def again(self) -> None:
+        """Show what is known to everyone once more, as if it had just come."""
+        with self._wake:
+            self._due = self._once_more = True
+            self._wake.notify()
 
     def start(self) -> None:
         """Begin to follow what the broker brings."""
@@ -254,9 +269,10 @@ class Trust:
                     self._wake.wait(pause)
                 if self._closing:
                     return
-                came, self._due = self._due, False
+                known = self._due and not self._once_more and self._timestamp == settled
+                self._due = self._once_more = False
                 timestamp = self._timestamp
-            if timestamp is None or (came and timestamp == settled):
+            if timestamp is None or known:
                 continue
             if self._synchronise():
                 settled, failures = timestamp, 0
@@ -273,11 +289,7 @@ class Trust:
         views: list[View] = []
 
         def refresh() -> None:
-            with refusals():
-                updater = self._updater()
-                updater.refresh()
-                flush_folder(self._folder)
-                views.append(View(updater, self._folder, self._shelf, self._fetcher))
+            views.append(open_view(self._root, self._folder, self._shelf, self._newest))
 
         if not self._try("", refresh):
             return False
@@ -288,33 +300,72 @@ class Trust:
         return all(done)
 
     def _try(self, name: str, step: Callable[[], None]) -> bool:
-        reason = ""
+        reason, refused = "", False
         try:
             step()
         except LetheError as error:
             reason = f"{name}: {error}" if name else str(error)
+            refused = isinstance(error, BadInput)
         if self._reasons.get(name) != reason:
             if reason:
-                log.warning("not taken: %s", reason)
+                log.warning("%s: %s", "refused" if refused else "not fetched", reason)
+            if refused:
+                self._on_refusal(reason)
             self._reasons = {**self._reasons, name: reason}
             self._on_change()
         return not reason
 
-    def _updater(self) -> Updater:
-        return Updater(
-            str(self._folder),
-            "metadata",
-            fetcher=self._fetcher,
-            config=UpdaterConfig(
-                max_root_rotations=limits.MAX_ROOT_ROTATIONS,
-                max_delegations=limits.MAX_DELEGATIONS,
-                root_max_length=limits.MAX_ROOT_BYTES,
-                timestamp_max_length=limits.MAX_TIMESTAMP_BYTES,
-                snapshot_max_length=limits.MAX_SNAPSHOT_METADATA_BYTES,
-                targets_max_length=limits.MAX_TARGETS_BYTES,
-            ),
-            bootstrap=self._root,
-        )
+
+def open_view(root: bytes, folder: Path, shelf: Shelf, timestamp: Callable[[], bytes]) -> View:
+    """Bring what is known up to date, and show it.
+
+    Args:
+        root: root metadata that is trusted from the start.
+        folder: where verified metadata is kept.
+        shelf: where it comes from.
+        timestamp: the newest timestamp.json.
+
+    Raises:
+        BadInput: something is refused; the class says why.
+        Unavailable: it cannot be fetched or kept at the moment.
+    """
+    fetcher = MqttFetcher(shelf, timestamp)
+    with refusals():
+        updater = _updater(root, folder, fetcher)
+        updater.refresh()
+        flush_folder(folder)
+    return View(updater, folder, shelf, fetcher)
+
+
+def _updater(root: bytes, folder: Path, fetcher: MqttFetcher) -> Updater:
+    return Updater(
+        str(folder),
+        "metadata",
+        fetcher=fetcher,
+        config=UpdaterConfig(
+            max_root_rotations=limits.MAX_ROOT_ROTATIONS,
+            max_delegations=limits.MAX_DELEGATIONS,
+            root_max_length=limits.MAX_ROOT_BYTES,
+            timestamp_max_length=limits.MAX_TIMESTAMP_BYTES,
+            snapshot_max_length=limits.MAX_SNAPSHOT_METADATA_BYTES,
+            targets_max_length=limits.MAX_TARGETS_BYTES,
+        ),
+        bootstrap=root,
+    )
+
+
+def read_root(path: Path) -> bytes:
+    """Return the root metadata that a device was given; `Trust` verifies it.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    try:
+        return read_small(path, limits.MAX_ROOT_BYTES)
+    except OSError as error:
+        raise ConfigError(
+            f"fleet.root: {path} cannot be read ({error.strerror}); it is root.json of the fleet"
+        ) from error
 
 
 @contextmanager

@@ -79,8 +79,13 @@ class ListTransport:
         self._keeper.offer(delivery)
         self._digest, self._delivered, self._fetched = target.sha256, provenance, {}
 
+    def forget(self) -> None:
+        """Deliver the list again at the next state, also if it is the same one."""
+        self._digest, self._delivered = "", None
+
     def _withdraw(self, reason: str) -> None:
-        self._digest, self._delivered, self._fetched = "", None, {}
+        self.forget()
+        self._fetched = {}
         self._keeper.withdraw(reason)
 
     def _policy(self, view: View) -> policy.Policy:
@@ -95,7 +100,8 @@ class ListTransport:
             )
         except FreezeRefused:  # its day is over: that is how it ends
             urgent = None
-        if urgent is not None and (regular is None or urgent.version > regular.version):
+        # Those who sign together have the last word, also when it is that there is no list.
+        if urgent is not None and urgent.version > view.version(list_role(self._list_id)):
             return urgent, "urgent"
         return None if regular is None else (regular, "regular")
 

@@ -6,15 +6,12 @@ import threading
 import numpy as np
 import pytest
 
-from demo.broker import free_port
-from edge import files, identity
-from edge.config import BrokerConfig
-from edge.errors import BrokerUnavailable, ConfigError, ListRefused, StorageUnavailable
-from edge.protocol import signing
-from edge.protocol.watchlist import SNAPSHOT_TYP, decode
-from fleet import publish
-from fleet.owner import Owner, read_passphrase
-from tests.kit import authorisation
+from edge import files
+from edge.errors import ConfigError, StorageUnavailable
+from fleet import lists
+from fleet.keys import read_passphrase
+from fleet.owner import Owner
+from tests.fleet_kit import authorisation
 
 
 def unit(seed):
@@ -22,9 +19,13 @@ def unit(seed):
     return vector / np.linalg.norm(vector)
 
 
+def begin(folder, **changes):
+    return lists.begin(folder, "gate", authorisation(**changes), fleet=None)
+
+
 @pytest.fixture
 def owner(tmp_path):
-    return Owner.init(tmp_path / "list", "gate", authorisation(max_entries=3))
+    return begin(tmp_path / "list", max_entries=3)
 
 
 def add(owner, label, seed=1, embedder="e"):
@@ -33,8 +34,7 @@ def add(owner, label, seed=1, embedder="e"):
 
 def test_only_the_owner_may_read_it(owner):
     assert owner.folder.stat().st_mode & 0o777 == 0o700
-    for name in ("owner.key", "list.json"):
-        assert (owner.folder / name).stat().st_mode & 0o777 == 0o600
+    assert (owner.folder / "list.json").stat().st_mode & 0o777 == 0o600
 
 
 def test_what_was_done_is_there_at_the_next_opening(owner):
@@ -45,28 +45,22 @@ def test_what_was_done_is_there_at_the_next_opening(owner):
 
 
 def test_neither_a_list_nor_a_key_is_ever_overwritten(owner):
-    key = (owner.folder / "owner.key").read_bytes()
-    for name in ("list.json", "owner.key"):
-        with pytest.raises(ConfigError, match=f"holds {name} already"):
-            Owner.init(owner.folder, "gate", authorisation())
-        (owner.folder / "list.json").unlink(missing_ok=True)
-    assert (owner.folder / "owner.key").read_bytes() == key
+    before = {file: file.read_bytes() for file in owner.folder.rglob("*") if file.is_file()}
+    with pytest.raises(ConfigError, match="holds signers already"):
+        begin(owner.folder)
+    with pytest.raises(ConfigError, match=r"holds list\.json already"):
+        Owner.init(owner.folder, "gate", authorisation(), signers=owner.owned.signers, threshold=2)
+    assert before == {file: file.read_bytes() for file in before}
 
 
-def test_the_public_key_is_the_one_that_devices_trust(owner):
-    assert identity.load_public_key(owner.folder / "owner.pub") == owner.key().public_key()
-
-
-def test_what_is_published_has_no_name(owner):
-    entry = add(owner, "anna")
-    message = publish.seal(owner.issue(now=5, embedder="x", dimension=1), owner.key())
-    payload, _ = signing.open_sealed(
-        message, typ=SNAPSHOT_TYP, trusted=[owner.key().public_key()], max_bytes=10**6
-    )
-    watchlist = decode(payload)
-    assert [e.id for e in watchlist.entries] == [entry]
-    assert (watchlist.embedder, watchlist.dimension) == ("e", 64)
-    assert b"anna" not in payload
+def test_a_threshold_that_nobody_could_meet_is_refused(tmp_path, owner):
+    one = owner.owned.signers[0]
+    for signers, threshold in (([one], 2), ([one, one], 2), ([one], 0)):
+        with pytest.raises(ConfigError, match="impossible"):
+            Owner.init(
+                tmp_path / "x", "gate", authorisation(), signers=signers, threshold=threshold
+            )
+    assert not (tmp_path / "x").exists()
 
 
 def test_every_issue_has_a_higher_version_whatever_becomes_of_it(owner):
@@ -88,6 +82,7 @@ def test_what_another_command_did_meanwhile_is_never_undone(owner):
     for change in (
         lambda: add(late, "ben", 2),
         lambda: late.revoke("anna"),
+        lambda: late.authorise(authorisation()),
         lambda: late.issue(now=5, embedder="e", dimension=64),
     ):
         with pytest.raises(ConfigError, match="another command meanwhile; run this one again"):
@@ -116,17 +111,13 @@ def test_of_many_commands_at_once_each_is_done_or_refused(owner):
     assert (versions, len(refused)) == ([1], 7)
 
 
-def test_a_list_whose_time_is_over_is_not_issued(owner):
-    with pytest.raises(ConfigError, match="is over"):
-        owner.issue(now=owner.owned.authorisation.not_after, embedder="e", dimension=64)
+def test_a_list_whose_time_is_over_is_not_issued_until_it_is_authorised_anew(owner):
+    end = owner.owned.authorisation.not_after
+    with pytest.raises(ConfigError, match=r"is over.*watchlist authorise"):
+        owner.issue(now=end, embedder="e", dimension=64)
     assert owner.owned.version == 0
-
-
-def test_a_version_that_could_not_be_published_is_not_used_again(owner):
-    message = publish.seal(owner.issue(now=5, embedder="e", dimension=64), owner.key())
-    with pytest.raises(BrokerUnavailable, match="is it running"):
-        publish.publish(message, "gate", BrokerConfig(port=free_port()), timeout=0.05)
-    assert Owner(owner.folder).issue(now=5, embedder="e", dimension=64).version == 2
+    owner.authorise(authorisation(not_after=end + 60))
+    assert owner.issue(now=end, embedder="e", dimension=64).expires == end + 60
 
 
 def test_a_list_that_is_empty_again_takes_any_embedder(owner):
@@ -179,18 +170,12 @@ def test_a_full_list_and_another_embedder_are_refused(owner):
 
 def test_a_list_with_impossible_values_is_not_made(tmp_path):
     with pytest.raises(ConfigError, match="max_entries"):
-        Owner.init(tmp_path / "a", "gate", authorisation(max_entries=10**6))
+        begin(tmp_path / "a", max_entries=10**6)
     with pytest.raises(ConfigError, match="id"):
-        Owner.init(tmp_path / "b", "no spaces", authorisation())
+        lists.begin(tmp_path / "b", "no spaces", authorisation(), fleet=None)
+    with pytest.raises(ConfigError, match="no fleet here"):
+        lists.begin(tmp_path / "c", "gate", authorisation(), fleet=tmp_path / "fleet")
     assert not list(tmp_path.iterdir())
-
-
-def test_a_key_with_a_passphrase_needs_it(tmp_path):
-    owner = Owner.init(tmp_path / "list", "gate", authorisation(), passphrase=b"open sesame")
-    assert owner.key(b"open sesame")
-    for wrong in (None, b"other"):
-        with pytest.raises(ConfigError, match="passphrase"):
-            owner.key(wrong)
 
 
 def test_a_passphrase_comes_from_a_file(tmp_path, monkeypatch):
@@ -207,12 +192,6 @@ def test_a_passphrase_comes_from_a_file(tmp_path, monkeypatch):
         read_passphrase(None)
     with pytest.raises(ConfigError, match="cannot be read"):
         read_passphrase(tmp_path / "nowhere")
-
-
-def test_a_key_that_others_may_read_is_refused(owner):
-    (owner.folder / "owner.key").chmod(0o644)
-    with pytest.raises(ConfigError, match="chmod 600"):
-        owner.key()
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"id": 3}', b'{"id": "\xff"}'])
@@ -236,10 +215,3 @@ def test_a_full_disk_changes_nothing(owner, monkeypatch):
         add(owner, "anna")
     monkeypatch.undo()
     assert Owner(owner.folder).labels == {} == owner.labels
-
-
-def test_a_list_larger_than_devices_read_is_not_sealed(owner, monkeypatch):
-    watchlist = owner.issue(now=5, embedder="e", dimension=64)
-    monkeypatch.setattr(publish.limits, "MAX_SNAPSHOT_BYTES", 10)
-    with pytest.raises(ListRefused, match="devices read 10"):
-        publish.seal(watchlist, owner.key())

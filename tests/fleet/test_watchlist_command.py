@@ -6,9 +6,11 @@ from typer.testing import CliRunner
 from cli.watchlist import app
 from demo import scene
 from edge.errors import ConfigError
+from edge.files import private_folder
+from edge.identity import registration
+from fleet import devices
 from fleet.owner import Owner
-from tests.fleet.test_owner import unit
-from tests.kit import authorisation
+from tests.fleet.test_owner import begin, unit
 
 
 def lethe(*arguments, answer=None):
@@ -20,12 +22,20 @@ def lethe(*arguments, answer=None):
 
 @pytest.fixture
 def folder(tmp_path):
-    Owner.init(tmp_path / "list", "gate", authorisation())
+    begin(tmp_path / "list")
     return tmp_path / "list"
 
 
 def add(folder, label):
     Owner(folder).add(label, [unit(1)], embedder="e", not_before=1, not_after=2)
+
+
+def REGISTERED(folder):
+    """A devices.json with the one device of the list."""
+    file = folder.parent / "devices.json"
+    state = private_folder(folder.parent / "state")
+    file.write_bytes(devices.encode({"camera-1": registration(state, "camera-1")}))
+    return ("--devices", file)
 
 
 BASIS = (
@@ -34,10 +44,11 @@ BASIS = (
 )  # fmt: skip
 
 
-def test_init_says_what_it_made_and_that_the_key_is_not_encrypted(tmp_path):
+def test_init_says_who_signs_and_that_the_keys_are_not_encrypted(tmp_path):
     said = lethe("init", tmp_path / "list", *BASIS, "--area", "47.37,8.54,300").output
-    assert "owner.key" in said
+    assert "2 of gate-1, gate-2, gate-3 sign it" in said
     assert "not encrypted" in said
+    assert "fleet list add FLEET gate" in said
     made = Owner(tmp_path / "list").owned.authorisation
     assert made.devices == ["camera-1", "camera-2"]
     assert (made.area.latitude, made.area.longitude, made.area.radius_m) == (47.37, 8.54, 300)
@@ -98,14 +109,15 @@ def test_revoke_asks_and_removes_only_then(folder):
 
 def test_a_dry_run_says_version_size_and_end_and_changes_nothing(folder):
     add(folder, "anna")
-    said = lethe("publish", folder, "--dry-run").output
-    for part in ("would publish 'gate': version 1", "1 entries", " bytes", "until 2"):
+    said = lethe("publish", folder, "--dry-run", *REGISTERED(folder)).output
+    for part in ("'gate': version 1", "1 entries", " bytes", "until 2", "gate-1, gate-2: 2 of 2"):
         assert part in said
     assert Owner(folder).owned.version == 0
 
 
 def test_a_dry_run_refuses_what_publishing_would(tmp_path):
-    Owner.init(tmp_path / "list", "gate", authorisation(not_after=1))
-    add(tmp_path / "list", "anna")
+    folder = tmp_path / "list"
+    begin(folder, not_after=1)
+    add(folder, "anna")
     with pytest.raises(ConfigError, match="is over"):
-        lethe("publish", tmp_path / "list", "--dry-run")
+        lethe("publish", folder, "--dry-run", *REGISTERED(folder))

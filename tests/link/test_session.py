@@ -21,7 +21,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from edge import limits
 from edge.config import BrokerConfig
-from edge.errors import BrokerUnavailable, ConfigError, StorageUnavailable
+from edge.errors import ConfigError, StorageUnavailable
 from edge.events.outbox import Outbox
 from edge.events.publisher import Publisher
 from edge.files import write_atomically
@@ -29,7 +29,6 @@ from edge.link.session import Link
 from edge.link.status import StatusPublisher
 from edge.protocol import event, topics
 from edge.protocol.status import OFFLINE, Status
-from fleet import publish
 from fleet.events import Reader, listen
 from fleet.ledger import Keys
 from tests.conftest import Mosquitto
@@ -340,14 +339,16 @@ def test_the_embedded_broker_takes_events_too(tmp_path, embedded_broker):
     link.close()
 
 
-def test_the_embedded_broker_keeps_a_list_of_the_largest_size_that_is_likely(embedded_broker):
+def test_the_embedded_broker_keeps_a_message_of_the_largest_size_that_is_likely(embedded_broker):
+    """A model is one."""
     message = bytes(range(256)) * (12 * 1024 * 4)
     got = queue.SimpleQueue()
-    broker = BrokerConfig(port=embedded_broker)
-    topic = publish.publish(message, "gate", broker)
-    link = Link(broker, "x")
-    link.subscribe(topic, lambda _t, p: got.put(p), len(message))
+    link = Link(BrokerConfig(port=embedded_broker), "x")
+    link.route("model", lambda _t, p: got.put(p), len(message))
     link.start()
+    until(lambda: link.connected)
+    assert link.publish("model", message, retain=True) is not None
+    assert link.request(["model"])
     assert got.get(timeout=30) == message
     link.close()
 
@@ -525,19 +526,32 @@ def test_a_callback_that_fails_does_not_end_the_session(mosquitto, caplog):
     link.close()
 
 
-def test_publishing_a_list_without_a_broker_says_where_it_was_looked_for(mosquitto):
-    mosquitto.kill()
-    with pytest.raises(BrokerUnavailable, match=f"127.0.0.1:{mosquitto.port}"):
-        publish.publish(b"x", "gate", BrokerConfig(port=mosquitto.port), timeout=0.3)
-
-
-def test_a_published_list_is_retained(mosquitto):
-    topic = publish.publish(b"a list", "gate", BrokerConfig(port=mosquitto.port))
+def test_what_is_requested_comes_in_order_and_not_after_its_release(mosquitto):
     got = queue.SimpleQueue()
     link = Link(BrokerConfig(port=mosquitto.port), "x")
-    link.subscribe(topic, lambda _t, p: got.put(p), 10)
+    link.route("t/#", lambda t, p: got.put((t, p)), 10)
+    assert not link.request(["t/1"]), "no connection yet"
     link.start()
-    assert got.get(timeout=10) == b"a list"
+    until(lambda: link.connected)
+    for name in ("t/2", "t/1", "t/3"):
+        link.publish(name, name.encode(), retain=True)
+    assert link.request(["t/3", "t/1"])
+    assert [got.get(timeout=10) for _ in range(2)] == [("t/3", b"t/3"), ("t/1", b"t/1")]
+    link.release(["t/3", "t/1"])
+    link.publish("t/1", b"later", retain=True)
+    assert link.request(["t/2"])
+    assert got.get(timeout=10) == ("t/2", b"t/2")
+    link.close()
+
+
+def test_a_lost_connection_is_told(mosquitto):
+    lost = queue.SimpleQueue()
+    link = Link(BrokerConfig(port=mosquitto.port), "x")
+    link.on_lost(lambda: lost.put(True))
+    link.start()
+    until(lambda: link.connected)
+    mosquitto.kill()
+    assert lost.get(timeout=10)
     link.close()
 
 

@@ -252,7 +252,14 @@ def test_the_examples_of_the_reference_are_in_the_form_it_documents():
     assert set(shown) == set(status.Status.__struct_fields__)
 
 
-@pytest.mark.parametrize("topic", [topics.watchlist, topics.event, topics.status])
-def test_the_reference_names_every_topic(topic):
-    placeholder = "<list>" if topic is topics.watchlist else "<id>"
-    assert f"`{topic('<root>', placeholder)}`" in REFERENCE
+def test_the_reference_names_every_topic():
+    paths = (
+        topics.TIMESTAMP,
+        topics.SENTINEL,
+        topics.target("<folder>/<name>", "<sha256>"),
+        topics.piece("<list>", "<sha256>"),
+        topics.list_key("<list>", "<key>", "<id>"),
+    )
+    named = [topics.trust("<root>", path) for path in paths]
+    for topic in (*named, topics.event("<root>", "<id>"), topics.status("<root>", "<id>")):
+        assert f"`{topic}`" in REFERENCE

@@ -1,5 +1,6 @@
 """A list as it travels: opens to what was sealed, in small changes, and not at all if altered."""
 
+import contextlib
 import hashlib
 import random
 
@@ -175,14 +176,17 @@ def test_one_list_does_not_pass_for_another_even_under_one_key():
         open_head(OTHER.head, KEY, "gate")
 
 
-def forged(content, *, kind=b"segment", dimension=DIMENSION, segments=None, list_id="gate"):
+def forged(
+    content, *, kind=b"segment", dimension=DIMENSION, segments=None, list_id="gate", basis=None
+):
     """A list that was rightly sealed with nonsense in it, as only its owner could."""
 
     def sealed(kind, plain):
         piece = sealed_list._seal(kind, plain, KEY, list_id)
         return hashlib.sha256(piece).digest(), piece
 
-    authorisation = sealed(b"authorisation", msgspec.json.encode(LIST.authorisation))
+    plain = msgspec.to_builtins(LIST.authorisation) if basis is None else basis
+    authorisation = sealed(b"authorisation", msgspec.json.encode(plain))
     pieces = [sealed(kind, part) for part in content]
     head = Head(
         id="gate", version=1, issued=1, expires=2, embedder="e", dimension=dimension,
@@ -245,6 +249,40 @@ def test_what_no_owner_seals_is_refused_by_name():
         open_list(*forged([table(1)], list_id="other"), KEY, "gate")
     with pytest.raises(FormatError, match="not in the documented form"):
         open_list(*forged([], dimension=7), KEY, "gate")
+
+
+BASIS = msgspec.to_builtins(LIST.authorisation)
+
+
+@pytest.mark.parametrize("field", sorted(BASIS))
+def test_an_authorisation_lacking_anything_is_refused(field):
+    head, pieces = forged([], basis={k: v for k, v in BASIS.items() if k != field})
+    if field in ("review", "reviewers"):  # one has one value only, the other may be left out
+        assert open_list(head, pieces, KEY, "gate").authorisation == LIST.authorisation
+        return
+    with pytest.raises(FormatError, match=f"authorisation .*{field}"):
+        open_list(head, pieces, KEY, "gate")
+
+
+@given(
+    st.sampled_from(sorted(BASIS)),
+    st.none() | st.integers() | st.text() | st.lists(st.none()) | st.floats(),
+)
+def test_any_value_in_any_field_is_read_or_refused(field, value):
+    with contextlib.suppress(FormatError):
+        found = open_list(*forged([], basis=BASIS | {field: value}), KEY, "gate")
+        assert getattr(found.authorisation, field) == value
+
+
+@pytest.mark.parametrize("purpose", ["public-order", "", "Court-Order"])
+def test_no_other_purpose_can_be_named(purpose):
+    with pytest.raises(FormatError, match="purpose"):
+        open_list(*forged([], basis=BASIS | {"purpose": purpose}), KEY, "gate")
+
+
+def test_an_authorisation_says_nothing_that_is_not_documented():
+    with pytest.raises(FormatError, match="unknown field"):
+        open_list(*forged([], basis=BASIS | {"note": "x"}), KEY, "gate")
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,8 @@ host = "127.0.0.1"
 port = {port}
 [watchlist]
 id = "missing"
-owner_keys = ["owner.pem"]
+[fleet]
+root = "root.json"
 """
 
 
@@ -202,7 +203,7 @@ def test_broker(listening: int, silent: int) -> None:
 
 def test_keys_open_to_others(tmp_path: Path) -> None:
     secret = tmp_path / "password"
-    (tmp_path / "owner.pem").touch()
+    (tmp_path / "root.json").touch()
     secret.touch(mode=0o644)
     text = CONFIG.format(port=1).replace("port = 1", 'port = 1\npassword_file = "password"')
     (tmp_path / "lethe.toml").write_text(text)
@@ -210,13 +211,13 @@ def test_keys_open_to_others(tmp_path: Path) -> None:
     assert doctor.check_keys(config).todo == f"chmod 600 {secret}"
     secret.chmod(0o600)
     assert doctor.check_keys(config).state == "ok"
-    (tmp_path / "owner.pem").unlink()
+    (tmp_path / "root.json").unlink()
     assert doctor.check_keys(config).state == "problem"
 
 
 def test_examine_with_a_configuration(tmp_path: Path, listening: int) -> None:
     (tmp_path / "lethe.toml").write_text(CONFIG.format(port=listening))
-    (tmp_path / "owner.pem").touch()
+    (tmp_path / "root.json").touch()
     (tmp_path / "clip.mp4").touch()
     found = {f.check: f.state for f in doctor.examine(tmp_path / "lethe.toml", NOW)}
     for check in ("configuration", "keys", "state", "camera", "broker"):

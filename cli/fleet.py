@@ -1,0 +1,403 @@
+"""`./lethe fleet`: keys, devices and what is signed for all of them, for the fleet's operator."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from securesystemslib.signer import SSlibKey
+from tuf.api.metadata import Targets
+
+from cli import broker_options as options
+from cli.fleet_publish import bring
+from edge.errors import ConfigError
+from edge.protocol.policy import Policy
+from fleet import keys, release, setup
+from fleet.folder import locked
+from fleet.keys import read_party, read_passphrase
+from fleet.repository import KEYS, ROOT, Repository
+
+app = typer.Typer(add_completion=False, no_args_is_help=True)
+device_app = typer.Typer(no_args_is_help=True, help="Devices: which there are, and their keys.")
+list_app = typer.Typer(no_args_is_help=True, help="Lists: who signs them, how long they may be.")
+root_app = typer.Typer(no_args_is_help=True, help="The keys that vouch for all others.")
+key_app = typer.Typer(no_args_is_help=True, help="Keys of the other roles.")
+for _sub, _name in (
+    (device_app, "device"), (list_app, "list"), (root_app, "root"), (key_app, "key")
+):  # fmt: skip
+    app.add_typer(_sub, name=_name)
+
+Folder = Annotated[Path, typer.Argument(help="The fleet's folder.", show_default=False)]
+PassphraseFile = Annotated[
+    Path | None, typer.Option(help="File with the passphrase of the keys that are here.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+PUBLISH = "in force for devices after: ./lethe fleet publish"
+
+
+@app.callback()
+def fleet() -> None:
+    """Keys, devices, lists: what is signed for a fleet, and its way to the broker."""
+
+
+@contextmanager
+def _change(folder: Path, passphrase_file: Path | None) -> Iterator[Repository]:
+    """Open a fleet to be changed; what was changed is signed and saved at the end."""
+    with locked(folder):
+        repository = Repository.existing(folder, read_passphrase(passphrase_file))
+        yield repository
+        repository.seal_state()
+        repository.save()
+
+
+@app.command(
+    epilog="""\b
+Examples:
+  ./lethe fleet init my-fleet
+  ./lethe fleet init my-fleet --keys 5 --threshold 3 --passphrase-file secret
+"""
+)
+def init(
+    folder: Folder,
+    key_count: Annotated[int, typer.Option("--keys", help="Keys of root, and of targets.")] = 3,
+    threshold: Annotated[int, typer.Option(help="How many of them must sign.", min=1)] = 2,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Make a fleet: its keys, and the metadata that devices trust."""
+    passphrase = read_passphrase(passphrase_file)
+    repository = setup.init(folder, keys=key_count, threshold=threshold, passphrase=passphrase)
+    repository.seal_state()
+    repository.save()
+    typer.echo(
+        f"{folder}: {threshold} of {key_count} keys must sign for root and for targets; devices "
+        f"are given {folder / ROOT}\n"
+        f"Take {folder / KEYS}/root-* off this machine: they are needed to change keys only"
+        + ("" if passphrase else "; they are not encrypted (--passphrase-file)")
+    )
+
+
+# --- Devices -------------------------------------------------------------------------------------
+
+
+@device_app.command(
+    "add",
+    epilog="""\b
+Example:
+  ./lethe fleet device add my-fleet state/device.json
+""",
+)
+def device_add(
+    folder: Folder,
+    files: Annotated[list[Path], typer.Argument(help="device.json from the devices' state.")],
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Register devices: lists can be opened by those that are registered only."""
+    with _change(folder, passphrase_file) as repository:
+        for file in files:
+            device = read_party(file)
+            setup.add_device(repository, device)
+            typer.echo(f"{device.name}: signs with {device.sign.keyval['public'][:16]}…")
+
+
+@device_app.command(
+    "remove",
+    epilog="""\b
+Example:
+  ./lethe fleet device remove my-fleet gate-3 --dry-run
+""",
+)
+def device_remove(
+    folder: Folder,
+    name: Annotated[str, typer.Argument(help="Id of the device.")],
+    passphrase_file: PassphraseFile = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+) -> None:
+    """Take a device out: it destroys what it holds, and no list is made openable for it again."""
+    says = f"{name}: no part of the fleet any more; it destroys its list"
+    with locked(folder):
+        if name not in setup.read_devices(Repository.existing(folder)):
+            raise ConfigError(f"{name!r} is not registered; see `lethe fleet status {folder}`")
+    if dry_run:
+        typer.echo(f"would be: {says}")
+        return
+    if not yes:
+        typer.confirm(f"{says}. Go on?", abort=True)
+    with _change(folder, passphrase_file) as repository:
+        setup.remove_device(repository, name)
+    typer.echo(
+        f"{says}; {PUBLISH}\n"
+        "It knows the keys of its lists: for each of them, their owners run\n"
+        f"  ./lethe watchlist device LIST --remove {name} && ./lethe watchlist publish LIST"
+    )
+
+
+# --- Lists ---------------------------------------------------------------------------------------
+
+
+@list_app.command(
+    "add",
+    epilog="""\b
+Example:
+  ./lethe fleet list add my-fleet gate --signer anna.json --signer ben.json --threshold 2
+""",
+)
+def list_add(
+    folder: Folder,
+    list_id: Annotated[str, typer.Argument(help="Name of the list.")],
+    signer: Annotated[list[Path], typer.Option(help="signer.json of each person who signs.")],
+    threshold: Annotated[int, typer.Option(help="How many of them must.", min=1)] = 2,
+    urgent: Annotated[
+        list[Path] | None,
+        typer.Option(help="signer.json of those who may sign alone for a day; all if not given."),
+    ] = None,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Let people sign a list; for a list that is there already: these instead of those so far."""
+    with _change(folder, passphrase_file) as repository:
+        setup.add_list(
+            repository,
+            list_id,
+            [keys.public_key(read_party(file).sign) for file in signer],
+            threshold,
+            [keys.public_key(read_party(file).sign) for file in urgent or []],
+        )
+    typer.echo(f"{list_id}: {threshold} of {len(signer)} sign it; {PUBLISH}")
+
+
+@list_app.command("ceiling")
+def list_ceiling(
+    folder: Folder,
+    list_id: Annotated[str, typer.Argument(help="Name of the list.")],
+    entries: Annotated[int, typer.Argument(help="Most people; 0 for the usual limit.", min=0)],
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Allow a list more people than its devices' profile does. Signed by the keys of targets."""
+    with _change(folder, passphrase_file) as repository:
+        rules = setup.read_policy(repository)
+        ceilings = {name: most for name, most in rules.ceilings.items() if name != list_id}
+        if entries:
+            ceilings[list_id] = entries
+        setup.set_policy(repository, Policy(ceilings=ceilings, removed=rules.removed))
+    typer.echo(f"{list_id}: {f'at most {entries}' if entries else 'the usual limit'}; {PUBLISH}")
+
+
+# --- Keys ----------------------------------------------------------------------------------------
+
+
+@root_app.command(
+    "rotate",
+    epilog="""\b
+Example:
+  ./lethe fleet root rotate my-fleet && ./lethe fleet publish my-fleet
+""",
+)
+def root_rotate(folder: Folder, passphrase_file: PassphraseFile = None) -> None:
+    """Replace all keys of root by new ones. Devices follow by themselves."""
+    with _change(folder, passphrase_file) as repository:
+        names = setup.rotate_root(repository, passphrase=read_passphrase(passphrase_file))
+        version = repository.root().version
+    typer.echo(
+        f"root version {version}, keys {', '.join(names)}; {PUBLISH}\n"
+        "Keep the old keys until then, and destroy them; take the new ones off this machine"
+    )
+
+
+@key_app.command(
+    "revoke",
+    epilog="""\b
+Examples:
+  ./lethe fleet key revoke my-fleet timestamp 4f1d0c8be2a9 --make
+  ./lethe fleet key revoke my-fleet watchlist/gate 4f1d0c8be2a9 --new dora/signer.json
+""",
+)
+def key_revoke(
+    folder: Folder,
+    role: Annotated[str, typer.Argument(help="Whose key, as `fleet status` shows it.")],
+    keyid: Annotated[str, typer.Argument(help="Its id, or the beginning.")],
+    new: Annotated[
+        Path | None, typer.Option(help="signer.json or .pub of the key that takes its place.")
+    ] = None,
+    make: Annotated[bool, typer.Option("--make", help="Make a new key for its place.")] = False,
+    passphrase_file: PassphraseFile = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+) -> None:
+    """Take a key away from a role. What it has signed alone is refused from then on."""
+    says = f"{role}: key {keyid} signs no more"
+    if dry_run:
+        typer.echo(f"would be: {says}")
+        return
+    if not yes:
+        typer.confirm(f"{says}. Go on?", abort=True)
+    with _change(folder, passphrase_file) as repository:
+        key = None
+        if new is not None:
+            read = keys.read_public if new.suffix == ".pub" else _signer_key
+            key = read(new)
+        elif make:
+            number = len(list((folder / KEYS).glob("*.pub"))) + 1
+            key = keys.make_key(
+                folder / KEYS / f"{role.replace('/', '-')}-{number}",
+                read_passphrase(passphrase_file),
+            )
+            repository.reload_keys()
+        unsigned = setup.replace_key(repository, role, keyid, key)
+    typer.echo(f"{says}; {PUBLISH}")
+    for each in unsigned:
+        typer.echo(f"{each}: too few of those who signed it are left; publish that list anew")
+
+
+def _signer_key(file: Path) -> SSlibKey:
+    return keys.public_key(read_party(file).sign)
+
+
+@key_app.command("token")
+def key_token(
+    name: Annotated[Path, typer.Argument(help="FOLDER/NAME: where its address is kept.")],
+    slot: Annotated[int, typer.Option(help="Id of the key on the token.")] = 2,
+) -> None:
+    """Have a key on a PKCS#11 token sign; PYKCS11LIB names the token's module."""
+    key = keys.import_token(name, slot)
+    typer.echo(f"{name}.hsm: key {key.keyid[:12]}, {key.scheme}")
+
+
+# --- What is signed ------------------------------------------------------------------------------
+
+
+@app.command(
+    epilog="""\b
+Examples:
+  ./lethe fleet put my-fleet config/gate-3 gate-3.json
+  ./lethe fleet put my-fleet models/embedder sface.tflite
+  ./lethe fleet put my-fleet firmware/raspberrypi announcement.json
+"""
+)
+def put(
+    folder: Folder,
+    target: Annotated[str, typer.Argument(help="models/…, firmware/… or config/….")],
+    file: Annotated[Path, typer.Argument(help="Its content.")],
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Sign a model, a configuration, or an announcement of firmware."""
+    role = target.partition("/")[0]
+    if role not in setup.VENDOR_ROLES:
+        raise ConfigError(f"{target!r}: it begins with {', '.join(setup.VENDOR_ROLES)}")
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
+    with _change(folder, passphrase_file) as repository:
+        repository.put(role, target, content)
+    typer.echo(f"{target}: {len(content)} bytes, signed; {PUBLISH}")
+
+
+@app.command("release")
+def take_release(
+    folder: Folder,
+    file: Annotated[Path, typer.Argument(help="From `watchlist publish --out`.")],
+    broker: options.Broker = options.DEFAULT_BROKER,
+    topic_root: options.TopicRoot = options.DEFAULT_ROOT,
+    username: options.Username = None,
+    password_file: options.PasswordFile = None,
+    ca_file: options.CaFile = None,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Take a version of a list that its owner has signed elsewhere, and publish it."""
+    with _change(folder, passphrase_file) as repository:
+        release.hand_over(release.read_release(file), repository)
+    settings = options.broker_config(broker, topic_root, username, password_file, ca_file)
+    bring(folder, read_passphrase(passphrase_file), settings)
+
+
+def _publishing(everything: bool, force: bool) -> Callable[..., None]:
+    def command(
+        folder: Folder,
+        broker: options.Broker = options.DEFAULT_BROKER,
+        topic_root: options.TopicRoot = options.DEFAULT_ROOT,
+        username: options.Username = None,
+        password_file: options.PasswordFile = None,
+        ca_file: options.CaFile = None,
+        passphrase_file: PassphraseFile = None,
+    ) -> None:
+        settings = options.broker_config(broker, topic_root, username, password_file, ca_file)
+        if force:
+            with _change(folder, passphrase_file) as repository:
+                repository.seal_state(force=True)
+        bring(folder, read_passphrase(passphrase_file), settings, everything=everything)
+
+    return command
+
+
+app.command("publish", help="Bring what has changed to the broker.")(_publishing(False, False))
+app.command("announce", help="Bring everything to a broker that forgot it, or to another broker.")(
+    _publishing(True, False)
+)
+app.command(
+    "refresh",
+    help="Sign snapshot and timestamp anew and publish: at least every 7 days, from a timer.",
+)(_publishing(False, True))
+
+
+@app.command()
+def status(
+    folder: Folder,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show roles, versions, when they expire, who may sign them, and the devices."""
+    with locked(folder):
+        repository = Repository.existing(folder)
+    top, rules = repository.targets(), setup.read_policy(repository)
+    delegated = (top.delegations and top.delegations.roles) or {}
+    rows = []
+    for name in (*repository.root().roles, *delegated):
+        md = repository.roles.get(name)
+        role = delegated[name] if name in delegated else repository.root().roles[name]
+        rows.append(
+            {
+                "role": name,
+                "version": md.signed.version if md else 0,
+                "expires": md.signed.expires.isoformat() if md else None,
+                "threshold": role.threshold,
+                "keys": [keyid[:12] for keyid in role.keyids],
+                "targets": sorted(md.signed.targets)
+                if md and isinstance(md.signed, Targets)
+                else [],
+            }
+        )
+    devices = sorted(setup.read_devices(repository))
+    if as_json:
+        shown = {
+            "roles": rows,
+            "devices": devices,
+            "removed": rules.removed,
+            "ceilings": rules.ceilings,
+        }
+        typer.echo(json.dumps(shown, indent=1))
+        return
+    table = Table("role", "version", "expires", "signed by", "keys")
+    now = datetime.now(UTC)
+    for row in rows:
+        expires = row["expires"]
+        over = expires is not None and datetime.fromisoformat(str(expires)) <= now
+        table.add_row(
+            str(row["role"]),
+            str(row["version"] or "none yet"),
+            f"{str(expires or '')[:16]}{' OVER' if over else ''}",
+            str(row["threshold"]),
+            " ".join(map(str, row["keys"])),  # type: ignore[arg-type]
+        )
+    console = Console(highlight=False, markup=False)
+    console.print(table)
+    console.print(f"devices: {', '.join(devices) or 'none'}", soft_wrap=True)
+    if rules.removed:
+        console.print(f"removed: {', '.join(rules.removed)}", soft_wrap=True)

@@ -57,7 +57,11 @@ def main() -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     try:
         annotator = Annotator(options.out, options.name, Vision.open(threads=1).detect, options.fps)
-        device = Device(configuration.load(options.config), observer=Witness(annotator))
+        device = Device(
+            configuration.load(options.config),
+            observer=Witness(annotator),
+            vouch=lambda: "the demonstration",
+        )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: device.stop())
         if options.seconds:

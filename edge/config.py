@@ -54,6 +54,12 @@ class DeviceConfig(_Section):
         Annotated[str, Meta(pattern=r"^(led:[A-Za-z0-9:._-]{1,64}|file:.{1,1024})$")] | None
     ) = None
 
+    @property
+    def gpsd_address(self) -> tuple[str, int]:
+        """Host and port of gpsd."""
+        host, _, port = self.gpsd.rpartition(":")
+        return host.strip("[]"), int(port)
+
 
 class CameraConfig(_Section):
     """Where frames come from.

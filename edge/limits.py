@@ -72,6 +72,8 @@ CLOCK_SKEW_S = 60
 """How far in the future a list's issue time may lie, and how far clocks may differ unsuspected."""
 CLOCK_SETTLE_S = 600
 """A clock that has jumped is believed again after it has run evenly for so long."""
+CLOCK_CORRECTION_S = 3600
+"""A real-time clock without power for a year may be off by so much when NTP takes over."""
 CLOCK_SAVE_S = 600
 """How often the time that is certainly over is written down."""
 POSITION_FRESH_S = 5.0

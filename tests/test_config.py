@@ -11,7 +11,8 @@ def document(device=None, watchlist=None):
     return {
         "device": {"id": "camera-1", **(device or {})},
         "camera": {"source": "clip.mp4"},
-        "watchlist": {"id": "gate", "owner_keys": ["owner.pub"], **(watchlist or {})},
+        "fleet": {"root": "root.json"},
+        "watchlist": {"id": "gate", **(watchlist or {})},
     }
 
 
@@ -74,7 +75,7 @@ def test_the_hooks_path_is_taken_from_the_files_folder(tmp_path):
     path = tmp_path / "lethe.toml"
     path.write_text(
         '[device]\nid = "a"\nindicator = "file:armed"\n[camera]\nsource = "x.mp4"\n'
-        '[watchlist]\nid = "gate"\nowner_keys = ["owner.pub"]\n'
+        '[fleet]\nroot = "root.json"\n[watchlist]\nid = "gate"\n'
     )
     assert config.load(path).device.indicator == f"file:{tmp_path}/armed"
     path.write_text(path.read_text().replace("file:armed", "led:red"))

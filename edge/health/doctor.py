@@ -14,7 +14,6 @@ import platform
 import shutil
 import socket
 import stat
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -27,6 +26,9 @@ import msgspec
 from edge import config as configuration
 from edge import limits
 from edge.errors import ConfigError, LetheError
+from edge.health import clock
+from edge.health.indicator import LEDS
+from edge.storage_key import TPM
 
 MIB = 1024 * 1024
 _ANEW = "delete .venv and run ./lethe again"
@@ -58,7 +60,7 @@ def examine(config_file: Path | None, now: float | None = None) -> Iterator[Find
     yield check_python(sys.version_info[:2])
     yield check_machine(platform.machine(), os.cpu_count() or 1, Path("/proc/meminfo"))
     yield check_temperature(Path("/sys"))
-    yield check_clock(time.time() if now is None else now, Path("/run"))
+    yield check_clock(time.time() if now is None else now, clock.source())
     yield check_runtime()
     yield check_hnswlib()
     yield check_picamera2()
@@ -75,7 +77,10 @@ def examine(config_file: Path | None, now: float | None = None) -> Iterator[Find
     yield check_models(Path(config.vision.models_dir) if config.vision.models_dir else None)
     yield check_keys(config)
     yield check_state_dir(Path(config.device.state_dir))
+    yield check_storage_key(Path(TPM))
     yield check_disk(Path(config.device.state_dir))
+    yield check_position(config.device)
+    yield check_indicator(config.device.indicator)
     yield check_camera(config.camera.source)
     yield check_broker(config.broker.host, config.broker.port)
 
@@ -155,31 +160,24 @@ def _number(path: Path, base: int) -> int | None:
         return None
 
 
-def check_clock(now: float, run_folder: Path) -> Finding:
+def check_clock(now: float, vouched: str) -> Finding:
     """Check that the clock can be trusted with the validity of a list.
 
     Args:
         now: seconds since 1970.
-        run_folder: /run, or a folder like it.
+        vouched: what vouches for it (`edge.health.clock.source`); empty if nothing does.
     """
     moment = datetime.datetime.fromtimestamp(now, datetime.UTC)
     says = f"{moment:%Y-%m-%d %H:%M} UTC"
     if moment.year < limits.DOCTOR_FIRST_YEAR:
         return Finding("clock", "problem", says, "set the clock: no list is valid at this time")
-    if (run_folder / "systemd/timesync/synchronized").exists() or _synchronised():
-        return Finding("clock", "ok", f"{says}, synchronised")
     todo = "let the system synchronise it (timedatectl set-ntp true): lists expire by this clock"
-    return Finding("clock", "note", f"{says}, not known to be synchronised", todo)
-
-
-def _synchronised() -> bool:
-    """Ask systemd, which knows of chrony and ntpd too. False where it is not running."""
-    command = ["timedatectl", "show", "--property=NTPSynchronized", "--value"]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return answer.stdout.strip() == "yes"
+    if not vouched:
+        says = f"{says}, which nothing vouches for: nobody is looked for until something does"
+        return Finding("clock", "problem", says, todo)
+    if vouched != "NTP":
+        return Finding("clock", "note", f"{says}, by {vouched}, not synchronised", todo)
+    return Finding("clock", "ok", f"{says}, synchronised")
 
 
 def check_disk(folder: Path) -> Finding:
@@ -282,6 +280,42 @@ def check_state_dir(folder: Path) -> Finding:
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         return Finding("state", "problem", f"{folder} cannot be written", "change its owner")
     return Finding("state", "ok", f"{folder} is private and writable")
+
+
+def check_storage_key(tpm: Path) -> Finding:
+    """Say what protects the lists at rest.
+
+    Args:
+        tpm: the TPM's device.
+    """
+    if not tpm.exists():
+        says = "no TPM 2.0: the key of lists at rest is a file; whoever reads the disk reads both"
+        return Finding("at rest", "ok", says)
+    if shutil.which("systemd-creds") is None:
+        return Finding("at rest", "note", "systemd-creds is missing: the TPM is not used",
+                       "install systemd 250 or later")  # fmt: skip
+    return Finding("at rest", "ok", "the key of lists at rest is sealed by the TPM 2.0")
+
+
+def check_position(device: configuration.DeviceConfig) -> Finding:
+    """Check that the place can be known, for lists that are bound to an area."""
+    if device.profile == "body-worn":
+        return _connect("position", *device.gpsd_address)
+    if device.position is None:
+        return Finding("position", "ok", "not set: lists that are bound to an area are refused")
+    return Finding("position", "ok", "{:.4f}, {:.4f}".format(*device.position))
+
+
+def check_indicator(setting: str | None) -> Finding:
+    """Check that what shows people that the camera looks is there. Nothing is lit."""
+    if setting is None:
+        return Finding("indicator", "ok", "none: a fixed camera, about which signs tell")
+    kind, _, name = setting.partition(":")
+    path = LEDS / name / "brightness" if kind == "led" else Path(name).parent
+    if not os.access(path, os.W_OK):
+        todo = "correct device.indicator, or let this user write there: nobody is looked for"
+        return Finding("indicator", "problem", f"{path} is not there, or not writable", todo)
+    return Finding("indicator", "ok", setting)
 
 
 def check_camera(source: str) -> Finding:

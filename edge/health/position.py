@@ -168,5 +168,4 @@ def open_position(device: DeviceConfig) -> Position:
     """Return what knows where a device is: gpsd for a body-worn one, else its configuration."""
     if device.profile == "fixed":
         return Standing(device.position)
-    host, _, port = device.gpsd.rpartition(":")
-    return Gpsd(host.strip("[]"), int(port))
+    return Gpsd(*device.gpsd_address)

@@ -305,17 +305,15 @@ class ListStore:
     def _sweep(self) -> None:
         """Remove what the list that is kept does not need: ended lists, torn writes. Keys first."""
         kept = self._life.kept
-        needed: set[str] = set()
+        needed = {"life.json"}
         if kept:
-            needed = {"life.json", "parts", kept, self._record_file(kept).name}
+            needed |= {kept, self._record_file(kept).name}
             try:
                 needed |= set(self._read_record(kept).pieces)
             except FormatError as error:
                 log.warning("list %s at rest: %s", self.list_id, error)  # `load` refuses it
         for folder in (self._folder, self._parts):
-            for path in _files(folder):
-                if path.name not in needed and path.name != "life.json":
-                    _shred(path)
+            _shred(*(path for path in _files(folder) if path.name not in needed))
 
 
 def _files(folder: Path) -> list[Path]:
@@ -325,20 +323,26 @@ def _files(folder: Path) -> list[Path]:
         raise StorageUnavailable(f"{folder}: cannot be read: {error.strerror}") from error
 
 
-def _shred(path: Path) -> None:
-    """Overwrite a file, flush, remove it, and flush that, too; nothing if it is not there."""
-    try:
-        with path.open("r+b") as file:
-            size = os.fstat(file.fileno()).st_size
-            file.write(bytes(size))
-            file.flush()
-            os.fsync(file.fileno())
-        path.unlink()
-        flush_entries(path.parent)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise StorageUnavailable(f"{path.name} cannot be destroyed: {error.strerror}") from error
+def _shred(*paths: Path) -> None:
+    """Overwrite files of one folder, flush, remove them, and flush that; missing ones are gone."""
+    for path in paths:
+        try:
+            with path.open("r+b") as file:
+                file.write(bytes(os.fstat(file.fileno()).st_size))
+                file.flush()
+                os.fsync(file.fileno())
+            path.unlink()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise StorageUnavailable(
+                f"{path.name} cannot be destroyed: {error.strerror}"
+            ) from error
+    if paths:
+        try:
+            flush_entries(paths[0].parent)
+        except OSError as error:
+            raise StorageUnavailable(f"{paths[0].parent}: {error.strerror}") from error
 
 
 def _read(path: Path, most: int) -> bytes:

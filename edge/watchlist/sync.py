@@ -220,12 +220,14 @@ class Watchlists:
     def _begin(self, time: Time) -> None:
         """Put in force what was kept, if it may be; end it if the order to stop was cut off."""
         life, kept = self._store.life, self._sealed
-        if self._stopped and life.kept:
-            version = life.floor.version
-            self._floor = replace(self._floor, ended=True)
-            self._upkeep.end(
-                Ended(version=version, digest=life.kept, reason=Ending.STOPPED, ended=time.now)
-            )
+        if self._stopped:
+            if life.kept:
+                version = life.floor.version
+                self._upkeep.end(
+                    Ended(version=version, digest=life.kept, reason=Ending.STOPPED, ended=time.now)
+                )
+                self._floor, self._sealed = replace(self._floor, ended=True), None
+            return
         if kept is None:
             return
         try:
@@ -314,9 +316,11 @@ class Watchlists:
 
     def _end(self, reason: Ending, time: Time) -> None:
         """End the list that is held, in memory at once; `Upkeep` does the rest."""
-        gallery, self._gallery, self._armed, self._waiting = self._gallery, None, None, None
+        gallery, self._gallery, self._armed = self._gallery, None, None
         if gallery is not None:
             gallery.destroy()
+        if self._waiting is not None:
+            self._waiting, self._refusal = None, ""
         held, self._sealed = self._sealed, None
         if held is None:
             return

@@ -4,7 +4,7 @@ A list's end is worth as much as the clock it is read from. Two things are kept 
 
 * **now**: what the clock says, if it may be believed. It may not where nothing vouches for it (no
   real-time clock, no NTP since the start), where it is behind a time that is certainly over, and
-  for a while after it has jumped.
+  for a while after it has jumped, unless by less than an hour when NTP took it over.
 * **at least**: a time that is certainly over, whatever the clock says. It grows with the running
   time of the machine, and follows the clock only where that was believed, and steady, for
   `limits.CLOCK_SETTLE_S`. It is kept over a restart.
@@ -70,6 +70,8 @@ class Timekeeper:
         self._running: float | None = None
         # Since when, by both clocks, the wall clock has run evenly; None while nobody vouches.
         self._anchor: tuple[float, float] | None = None
+        self._source = ""
+        self._jumped = 0.0  # by how much, while that is in doubt
         self._doubted_until = 0.0
 
     def read(self, reading: Reading) -> Time:
@@ -83,7 +85,7 @@ class Timekeeper:
 
     def _doubt(self, reading: Reading) -> str:
         if not reading.source:
-            self._anchor = None
+            self._anchor, self._source = None, ""
             return "no real-time clock, and no NTP since the start"
         behind = self.least - reading.wall
         if behind > limits.CLOCK_SKEW_S:
@@ -95,10 +97,16 @@ class Timekeeper:
         jump = reading.wall - self._anchor[0] - steady
         if abs(jump) > limits.CLOCK_SKEW_S:
             self._anchor = (reading.wall, reading.running)
+            self._jumped += jump
             self._doubted_until = reading.running + limits.CLOCK_SETTLE_S
         elif steady >= limits.CLOCK_SETTLE_S:
             self._anchor = (reading.wall, reading.running)
             self.least = max(self.least, reading.wall)
+        taken_over = bool(self._source) and reading.source != self._source
+        if taken_over and abs(self._jumped) <= limits.CLOCK_CORRECTION_S:
+            self._doubted_until = reading.running  # it was corrected, by as much as clocks drift
+        self._source = reading.source
         if reading.running < self._doubted_until:
             return "it has jumped, and is believed again when it has run evenly for ten minutes"
+        self._jumped = 0.0
         return ""

@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli import doctor as command
+from edge.config import DeviceConfig
 from edge.health import doctor
 from edge.health.doctor import Finding
 
@@ -103,17 +104,51 @@ def test_temperature(
     assert says in finding.says
 
 
-def test_clock(tmp_path: Path) -> None:
-    assert doctor.check_clock(0, tmp_path).state == "problem"
-    mark = tmp_path / "systemd/timesync/synchronized"
-    mark.parent.mkdir(parents=True)
-    mark.touch()
-    assert doctor.check_clock(NOW, tmp_path).state == "ok"
+@pytest.mark.parametrize(
+    ("now", "vouched", "state", "says"),
+    [
+        (0, "NTP", "problem", "1970"),
+        (NOW, "NTP", "ok", "synchronised"),
+        (NOW, "real-time clock rtc0", "note", "by real-time clock rtc0, not synchronised"),
+        (NOW, "", "problem", "nobody is looked for"),
+    ],
+)
+def test_clock(now: float, vouched: str, state: str, says: str) -> None:
+    finding = doctor.check_clock(now, vouched)
+    assert finding.state == state
+    assert says in finding.says
 
 
-def test_unsynchronised_clock_is_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))  # no timedatectl
-    assert doctor.check_clock(NOW, tmp_path).state == "note"
+def test_what_protects_lists_at_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "whoever reads the disk" in doctor.check_storage_key(tmp_path / "tpmrm0").says
+    (tmp_path / "tpmrm0").touch()
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: f"/usr/bin/{name}")
+    assert "sealed by the TPM" in doctor.check_storage_key(tmp_path / "tpmrm0").says
+    monkeypatch.setattr(doctor.shutil, "which", lambda _: None)
+    assert doctor.check_storage_key(tmp_path / "tpmrm0").state == "note"
+
+
+def test_position(listening: int, silent: int) -> None:
+    worn = {"id": "a", "profile": "body-worn"}
+    fixed = DeviceConfig(id="a")
+    assert "refused" in doctor.check_position(fixed).says
+    assert doctor.check_position(DeviceConfig(id="a", position=(47.0, 8.5))).says == (
+        "47.0000, 8.5000"
+    )
+    for port, state in ((listening, "ok"), (silent, "problem")):
+        device = DeviceConfig(**worn, gpsd=f"127.0.0.1:{port}")
+        assert doctor.check_position(device).state == state
+
+
+def test_indicator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "LEDS", tmp_path)
+    assert doctor.check_indicator(None).state == "ok"
+    assert doctor.check_indicator("led:red").state == "problem"
+    (tmp_path / "red").mkdir()
+    (tmp_path / "red" / "brightness").touch()
+    assert doctor.check_indicator("led:red").state == "ok"
+    assert doctor.check_indicator(f"file:{tmp_path}/armed").state == "ok"
+    assert doctor.check_indicator(f"file:{tmp_path}/nowhere/armed").state == "problem"
 
 
 def test_disk_of_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:

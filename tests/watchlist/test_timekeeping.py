@@ -77,6 +77,31 @@ def test_a_jump_is_not_believed_until_the_clock_has_run_evenly():
         assert machine.run(1).doubt == ""
 
 
+def test_a_clock_that_ntp_takes_over_and_corrects_a_little_is_believed_at_once():
+    for before_it_says_so in (0, 64):  # chrony steps the clock first, and vouches for it later
+        machine = Machine(source="real-time clock rtc0")
+        machine.run(5)
+        machine.wall += 300
+        if before_it_says_so:
+            assert "jumped" in machine.run(before_it_says_so).doubt
+        machine.source = "NTP"
+        assert machine.pass_(1).doubt == ""
+
+
+def test_but_not_if_it_is_corrected_by_a_year_or_again_and_again():
+    machine = Machine(source="real-time clock rtc0")
+    machine.run(5)
+    machine.wall += YEAR
+    machine.source = "NTP"
+    assert "jumped" in machine.pass_(1).doubt
+    machine = Machine(source="real-time clock rtc0")
+    for _ in range(3):
+        machine.run(5)
+        machine.wall += limits.CLOCK_CORRECTION_S - 100
+    machine.source = "NTP"
+    assert "jumped" in machine.pass_(1).doubt
+
+
 def test_a_jump_that_is_taken_back_leaves_no_trace():
     machine = Machine()
     machine.read()

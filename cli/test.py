@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -12,7 +11,8 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-ROOT = Path(__file__).resolve().parents[1]
+from cli.environments import ROOT, install, lock_hash
+
 DEV_LOCK = ROOT / "requirements" / "dev.txt"
 STAMP = Path(sys.prefix) / "lethe-dev-stamp"
 """Holds the hash of the lock that the test tools were installed from."""
@@ -64,25 +64,16 @@ def _module(name: str, command: list[str]) -> int:
     return subprocess.run([sys.executable, "-m", *command], cwd=ROOT, check=False).returncode
 
 
-def dev_lock_hash() -> str:
-    """Return the SHA-256 of the lock of the test tools."""
-    return hashlib.sha256(DEV_LOCK.read_bytes()).hexdigest()
-
-
 def _install_tools() -> None:
     """Install the test tools, unless they are those of the present lock."""
-    if STAMP.is_file() and STAMP.read_text("ascii") == dev_lock_hash():
+    wanted = lock_hash(DEV_LOCK)
+    if STAMP.is_file() and STAMP.read_text("ascii") == wanted:
         return
     typer.echo("lethe: installing the test tools (about 40 MB, once)", err=True)
-    options = ["--quiet", "--no-cache-dir", "--disable-pip-version-check"]
-    locked = ["--require-hashes", "--only-binary", ":all:", "-r", str(DEV_LOCK)]
-    code = subprocess.run(
-        [sys.executable, "-m", "pip", "install", *options, *locked], check=False
-    ).returncode
-    if code:
+    if not install(Path(sys.executable), DEV_LOCK):
         typer.echo("lethe: the test tools could not be installed: see above", err=True)
         raise typer.Exit(69)
-    STAMP.write_text(dev_lock_hash(), "ascii")
+    STAMP.write_text(wanted, "ascii")
 
 
 def _install_packages() -> None:

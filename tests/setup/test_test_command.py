@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli import test as command
+from cli.environments import lock_hash
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_tools_are_installed_once(calls: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("failing", ["ruff check", "format", "mypy", "pytest"])
 def test_a_failure_is_named_and_the_rest_still_runs(calls: dict[str, Any], failing: str) -> None:
-    command.STAMP.write_text(command.dev_lock_hash())
+    command.STAMP.write_text(lock_hash(command.DEV_LOCK))
     calls["failing"] = {failing}
     result = CliRunner().invoke(command.app)
     assert result.exit_code == 1

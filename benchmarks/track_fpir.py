@@ -63,7 +63,7 @@ def main() -> None:
     random = np.random.default_rng(0)
     for entries in (1, 10, 100):
         for target in (0.01, 0.001):
-            least = threshold(vision.embedder_model.impostor_tail, entries, target)
+            least = threshold(vision.embedder_model.impostor_tail, entries, target, fused=True)
             lists = [
                 random.choice(len(people), entries, replace=False)
                 for _ in range(options.trials // len(tracks))

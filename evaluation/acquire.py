@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
@@ -149,7 +150,6 @@ def acquire(
         change: makes a harder picture of each.
         change_name: names that change, in the cache and on the screen.
     """
-    local = threading.local()
     task = progress.add_task(f"{system} {change_name}".strip(), total=len(pictures))
     cv2.setNumThreads(1)
 
@@ -158,24 +158,28 @@ def acquire(
             content = read_small(picture.path, limits.MAX_PHOTO_BYTES)
         except OSError as error:
             return f"cannot be read: {error.strerror}"
-        if not hasattr(local, "system"):
-            local.system = choice.open(system)
-        mine: System = local.system
-        digest = hashlib.sha256(content).hexdigest()
-        key = hashlib.sha256(f"{mine.key} {change_name} {digest}".encode()).digest()
-        found = cache.get(key) if cache else None
-        if found is None:
-            try:
+        mine = systems.get()
+        try:
+            digest = hashlib.sha256(content).hexdigest()
+            key = hashlib.sha256(f"{mine.key} {change_name} {digest}".encode()).digest()
+            found = cache.get(key) if cache else None
+            if found is None:
                 image = decode_picture(content, picture.name)
                 found = mine.capture(change(image, picture.name) if change else image) or NO_FACE
-            except FrameError as error:
-                return str(error)
-            if cache:
-                cache.put(key, found)
-        progress.advance(task)
+                if cache:
+                    cache.put(key, found)
+        except FrameError as error:
+            return str(error)
+        finally:
+            systems.put(mine)
+            progress.advance(task)
         return found
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    workers = os.cpu_count() or 1
+    systems: queue.SimpleQueue[System] = queue.SimpleQueue()
+    for _ in range(workers):
+        systems.put(choice.open(system))
+    with ThreadPoolExecutor(workers) as pool:
         results = dict(zip((p.name for p in pictures), pool.map(one, pictures), strict=True))
     progress.update(task, completed=len(pictures))
     return Acquired(

@@ -14,7 +14,16 @@ from edge import limits
 from edge.errors import EnrolmentRefused, FrameError
 from edge.vision.faces import Face
 from edge.vision.pictures import read_picture
-from edge.vision.quality import Quality
+from edge.vision.quality import ENROL, Quality, shortcoming
+
+HINTS = {
+    "distance between the eyes in pixels": "use a larger picture of the face",
+    "frontality": "look into the camera",
+    "sharpness": "hold the camera still, focus on the face",
+    "brightness": "change the light",
+    "contrast": "use even, full light",
+}
+"""What to do about a shortcoming."""
 
 
 class Eye(Protocol):
@@ -91,20 +100,9 @@ def _find(eye: Eye, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], list[F
 
 def _check_quality(photo: Path, quality: Quality) -> None:
     """Refuse the first measure that is out of its range, saying what to do."""
-    for measure, value, least, most, hint in (
-        ("distance between the eyes in pixels", quality.size, limits.ENROL_MIN_SIZE, np.inf,
-         "use a larger picture of the face"),
-        ("frontality", quality.frontality, limits.ENROL_MIN_FRONTALITY, np.inf,
-         "look into the camera"),
-        ("sharpness", quality.sharpness, limits.ENROL_MIN_SHARPNESS, np.inf,
-         "hold the camera still, focus on the face"),
-        ("brightness", quality.brightness, limits.ENROL_MIN_BRIGHTNESS,
-         limits.ENROL_MAX_BRIGHTNESS, "change the light"),
-        ("contrast", quality.contrast, limits.ENROL_MIN_CONTRAST, np.inf, "use even, full light"),
-    ):  # fmt: skip
-        if not least <= value <= most:
-            bound = f"at least {least:g}" if value < least else f"at most {most:g}"
-            raise EnrolmentRefused(f"{photo}: {measure} is {value:.2f}, {bound} is needed; {hint}")
+    short = shortcoming(quality, ENROL)
+    if short:
+        raise EnrolmentRefused(f"{photo}: {short}; {HINTS[short.measure]}")
 
 
 def _check_alike(photos: Sequence[Path], embeddings: Sequence[NDArray[np.float32]]) -> None:

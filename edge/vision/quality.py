@@ -1,7 +1,9 @@
 """How good a view of a face is: which shots of a track are worth embedding, which photos enrolling.
 
-Measures after the ideas of ISO/IEC 29794-5 (size between the eyes, sharpness, exposure, pose),
-each cheap enough for every face of every frame. Nothing here says anything about the person.
+Measures after the ideas of ISO/IEC 29794-5 (size between the eyes, sharpness, exposure, pose, and
+how sure the detector is), each cheap enough for every face of every frame. How they were weighed,
+and the error-versus-discard curves behind it: docs/quality.md. Nothing here says anything about
+the person.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge import limits
 from edge.vision.faces import Face
 
 # The middle of an aligned face: eyes to mouth, without hair and background.
@@ -47,12 +50,83 @@ class Quality:
 
     @property
     def overall(self) -> float:
-        """One figure, 0 to 1, to rank the views of one track by: a product of saturating terms."""
-        size = min(1.0, self.size / 40.0)
-        exposure = min(1.0, self.contrast / 0.2) * min(
-            1.0, self.brightness / 0.15, (1.0 - self.brightness) / 0.1
+        """One figure, 0 to 1, to rank views by and to weigh them in a fused template.
+
+        How sure the detector is says most about how well a view will be recognised; blur, darkness
+        and turning lower it too. The other measures count with small exponents: each would
+        rank worse alone, and all together rank a little better than the detector alone.
+        """
+        sure = _part(self.score - 0.5, 0.45)
+        exposure = _part(self.contrast, 0.2) * min(
+            _part(self.brightness, 0.25), _part(1.0 - self.brightness, 0.1)
         )
-        return float(size * self.frontality * (0.3 + 0.7 * self.sharpness) * exposure * self.score)
+        rest = _part(self.size, 40.0) * _part(self.sharpness, 0.3) * exposure
+        return float(sure**2 * _part(self.frontality, 0.9) ** 0.25 * rest**0.1)
+
+
+def _part(value: float, enough: float) -> float:
+    """Return how much of `enough` a value is, 0.02 to 1: no view weighs nothing."""
+    return min(1.0, max(0.02, value / enough))
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a view must have. Units as in `Quality`."""
+
+    size: float
+    frontality: float
+    sharpness: float
+    brightness: tuple[float, float]
+    contrast: float
+
+
+VIEW = Bounds(
+    size=limits.VIEW_MIN_SIZE,
+    frontality=limits.VIEW_MIN_FRONTALITY,
+    sharpness=limits.VIEW_MIN_SHARPNESS,
+    brightness=(limits.VIEW_MIN_BRIGHTNESS, limits.VIEW_MAX_BRIGHTNESS),
+    contrast=limits.VIEW_MIN_CONTRAST,
+)
+"""Below this a view of a track is not judged."""
+
+ENROL = Bounds(
+    size=limits.ENROL_MIN_SIZE,
+    frontality=limits.ENROL_MIN_FRONTALITY,
+    sharpness=limits.ENROL_MIN_SHARPNESS,
+    brightness=(limits.ENROL_MIN_BRIGHTNESS, limits.ENROL_MAX_BRIGHTNESS),
+    contrast=limits.ENROL_MIN_CONTRAST,
+)
+"""Below this a photo is not enrolled. Poor faces resemble each other: a poor one on the list would
+be found in every crowd (docs/quality.md), so these limits guard strangers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shortcoming:
+    """The first measure of a view that is out of its range."""
+
+    measure: str
+    value: float
+    least: float
+    most: float
+
+    def __str__(self) -> str:
+        """Say it with value and limit."""
+        bound = f"at least {self.least:g}" if self.value < self.least else f"at most {self.most:g}"
+        return f"{self.measure} is {self.value:.2f}, {bound} is needed"
+
+
+def shortcoming(quality: Quality, bounds: Bounds) -> Shortcoming | None:
+    """Return what keeps a view from being used, or None where it is good enough."""
+    for measure, value, least, most in (
+        ("distance between the eyes in pixels", quality.size, bounds.size, np.inf),
+        ("frontality", quality.frontality, bounds.frontality, np.inf),
+        ("sharpness", quality.sharpness, bounds.sharpness, np.inf),
+        ("brightness", quality.brightness, *bounds.brightness),
+        ("contrast", quality.contrast, bounds.contrast, np.inf),
+    ):
+        if not least <= value <= most:
+            return Shortcoming(measure, value, least, most)
+    return None
 
 
 def frontality(landmarks: NDArray[np.float32]) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge import limits
-from edge.vision.quality import Quality
+from edge.vision.quality import VIEW, Quality, shortcoming
 
 View = tuple[Quality, NDArray[np.uint8]]
 """A view not yet embedded: its quality, and the aligned face (112, 112, 3) uint8, BGR."""
@@ -30,17 +30,6 @@ class Shot:
 
     template: NDArray[np.float32]
     quality: Quality
-
-
-def usable(quality: Quality) -> bool:
-    """Whether a view is good enough to be judged at all."""
-    return (
-        quality.size >= limits.VIEW_MIN_SIZE
-        and quality.frontality >= limits.VIEW_MIN_FRONTALITY
-        and quality.sharpness >= limits.VIEW_MIN_SHARPNESS
-        and limits.VIEW_MIN_BRIGHTNESS <= quality.brightness <= limits.VIEW_MAX_BRIGHTNESS
-        and quality.contrast >= limits.VIEW_MIN_CONTRAST
-    )
 
 
 class Shots:
@@ -71,7 +60,7 @@ class Shots:
         """
         if self._window_from is None:
             self._window_from = seconds
-        if not usable(quality) or (
+        if shortcoming(quality, VIEW) is not None or (
             self._waiting is not None and quality.overall <= self._waiting[0].overall
         ):
             return False

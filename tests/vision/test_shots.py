@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from edge import limits
-from edge.vision.quality import Quality
-from edge.vision.shots import Shot, Shots, usable
+from edge.vision.quality import VIEW, Quality, shortcoming
+from edge.vision.shots import Shot, Shots
 
 
 def quality(**changes):
@@ -36,8 +36,8 @@ GOOD = quality()
     ],
 )
 def test_a_poor_view_is_never_embedded(poor):
-    assert usable(GOOD)
-    assert not usable(quality(**poor))
+    assert shortcoming(GOOD, VIEW) is None
+    assert shortcoming(quality(**poor), VIEW) is not None
     shots = Shots()
     for i in range(100):
         shots.offer(i / 25, quality(**poor), PICTURE)
@@ -59,10 +59,10 @@ def test_the_best_of_a_window_is_embedded_once_and_a_long_stay_costs_a_few():
 def test_a_clearly_better_view_is_embedded_later_too():
     shots = Shots()
     for _ in range(limits.SHOTS_ENOUGH):
-        shots.add(Shot(template(1), quality(size=10)))
-    shots.offer(0.0, quality(size=10.5), PICTURE)
+        shots.add(Shot(template(1), quality(size=10, score=0.8)))
+    shots.offer(0.0, quality(size=10.5, score=0.81), PICTURE)
     assert shots.due(1.0) is None
-    shots.offer(2.0, quality(size=30), PICTURE)
+    shots.offer(2.0, quality(size=30, score=0.9), PICTURE)
     assert shots.due(2.0) is None, "the window is still open"
     assert shots.due(2.0 + limits.SHOT_WINDOW_S) is not None
 

@@ -58,6 +58,8 @@ class System:
         embedder: makes templates.
         detector_model: its manifest entry.
         embedder_model: its manifest entry, with the impostor tail.
+        detector_network: what the detector runs.
+        embedder_network: what the embedder runs.
         runtime: what runs them, for people.
     """
 
@@ -68,6 +70,7 @@ class System:
         embedder: tuple[Network, bytes, EmbedderModel],
     ) -> None:
         self.name = name
+        self.detector_network, self.embedder_network = detector[0], embedder[0]
         self.runtime = detector[0].runtime
         self.detector_model, self.embedder_model = detector[2], embedder[2]
         self.detector = Detector(detector[0], detector[2])

@@ -156,6 +156,5 @@ def at_rates(measured: Floats, scale: float) -> Floats:
     """Return the scores at `BOUNDED` of a tail: read off, or continued as `decide` does it."""
     rates = np.array(BOUNDED)
     inside = np.interp(-np.log(rates), -np.log(MEASURED), measured)
-    return np.where(
-        rates >= MEASURED[-1], inside, measured[-1] + scale * np.log(MEASURED[-1] / rates)
-    )
+    beyond = measured[-1] + scale * np.log(MEASURED[-1] / rates)
+    return np.asarray(np.where(rates >= MEASURED[-1], inside, beyond), np.float64)

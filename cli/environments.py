@@ -39,6 +39,27 @@ def environment(name: str, lock: Path, why: str) -> Path:
     return python
 
 
+def add(name: str, what: str) -> None:
+    """Install `requirements/<name>.txt` into the environment that runs, unless it is there.
+
+    Args:
+        name: of the lock.
+        what: it brings, for people.
+
+    Raises:
+        typer.Exit: 69, the packages could not be installed.
+    """
+    lock, stamp = ROOT / "requirements" / f"{name}.txt", Path(sys.prefix) / f"lethe-{name}-stamp"
+    wanted = lock_hash(lock)
+    if stamp.is_file() and stamp.read_text("ascii") == wanted:
+        return
+    typer.echo(f"lethe: installing {what}, once", err=True)
+    if not install(Path(sys.executable), lock):
+        typer.echo(f"lethe: {what} could not be installed: see above", err=True)
+        raise typer.Exit(69)
+    stamp.write_text(wanted, "ascii")
+
+
 def install(python: Path, lock: Path) -> bool:
     """Install a lock into an environment and return whether that went well; wheels only."""
     command: Sequence[str] = [

@@ -20,6 +20,7 @@ COMMANDS = {
     "watchlist": "Enrol, sign, publish and revoke (for the owner of a list).",
     "events": "Follow and verify what devices report.",
     "audit": "Read and check what a device recorded.",
+    "evaluate": "Measure the models, on your own pictures or on research data.",
     "doctor": "Check this machine, and the configuration if one is given.",
     "test": "Run every check and test of the project.",
 }

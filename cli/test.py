@@ -6,16 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import typer
 
-from cli.environments import ROOT, install, lock_hash
-
-DEV_LOCK = ROOT / "requirements" / "dev.txt"
-STAMP = Path(sys.prefix) / "lethe-dev-stamp"
-"""Holds the hash of the lock that the test tools were installed from."""
+from cli import environments
+from cli.environments import ROOT
 
 
 class DebianPackage(NamedTuple):
@@ -47,7 +43,7 @@ def run_tests(
     slow: Annotated[bool, typer.Option("--slow", help="Run the slow tests too.")] = False,
 ) -> None:
     """Run ruff, mypy and pytest; further arguments go to pytest. Exit code 0: all of it passed."""
-    _install_tools()
+    environments.add("dev", "the test tools (about 70 MB)")
     _install_packages()
     failed = [name for name, command in CHECKS.items() if _module(name, command)]
     selection = [] if slow else ["-m", "not slow"]
@@ -62,18 +58,6 @@ def _module(name: str, command: list[str]) -> int:
     """Run a Python module in the project's root and return its exit code."""
     typer.secho(f"── {name}", bold=True, err=True)
     return subprocess.run([sys.executable, "-m", *command], cwd=ROOT, check=False).returncode
-
-
-def _install_tools() -> None:
-    """Install the test tools, unless they are those of the present lock."""
-    wanted = lock_hash(DEV_LOCK)
-    if STAMP.is_file() and STAMP.read_text("ascii") == wanted:
-        return
-    typer.echo("lethe: installing the test tools (about 40 MB, once)", err=True)
-    if not install(Path(sys.executable), DEV_LOCK):
-        typer.echo("lethe: the test tools could not be installed: see above", err=True)
-        raise typer.Exit(69)
-    STAMP.write_text(wanted, "ascii")
 
 
 def _install_packages() -> None:

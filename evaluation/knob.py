@@ -112,7 +112,7 @@ class Bench:
         unseen, seen = np.flatnonzero(self.unseen), np.flatnonzero(~self.unseen)
         fit_to_probe = (self.several if fused else np.ones(len(self.first), bool))[unseen]
         left = (1 - entries / len(unseen)) * fit_to_probe.sum()
-        disjoint = left >= LEAST_PROBES
+        disjoint = bool(left >= LEAST_PROBES)
         rng = np.random.default_rng(entries)
         least = threshold(tail, entries, TARGET, fused=fused)
         false, who = [], []

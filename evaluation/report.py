@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from evaluation.bars import Bar
 from evaluation.detection import Detection
 from evaluation.discard import IMPOSTOR_RATES, QualityReport
 from evaluation.identification import Identification
@@ -15,6 +17,7 @@ from evaluation.knob import Growth, Reached, Refitted
 from evaluation.metrics import Rate
 from evaluation.parity import Cosines, Landmarks, Times
 from evaluation.verification import FAR, Verification
+from evaluation.views import View
 
 SHOWN_FAILURES = 10
 
@@ -209,4 +212,32 @@ def parity(
     shown = table("Time on one thread, runs in turn", "", "int8, ms", "float, ms", "int8 / float")
     for each in taken:
         shown.add_row(each.what, f"{each.ms_int8:.2f}", f"{each.ms_float:.2f}", f"{each.ratio:.2f}")
+    console.print(shown)
+
+
+def bars(console: Console, judged: Iterable[Bar]) -> None:
+    """Print each bar beside what was measured."""
+    shown = table("Bars", "measure", "measured", "bar", "")
+    for bar in judged:
+        sign = "≥" if bar.at_least else "≤"
+        shown.add_row(
+            bar.measure, f"{bar.value:.4f}", f"{sign} {bar.bar:g}",
+            "[green]held[/]" if bar.held else "[bold red]missed[/]",
+        )  # fmt: skip
+    console.print(shown)
+
+
+def views(console: Console, photo: str, rows: Iterable[View]) -> None:
+    """Print what became of a photo."""
+    shown = Table(title=escape(photo), title_justify="left", box=box.SIMPLE)
+    for column in ("change", "on the device", "to enrol", "quality", "cosine to the photo"):
+        shown.add_column(column)
+    for row in rows:
+        shown.add_row(
+            row.change,
+            f"refused: {row.view}" if row.view else "judged",
+            f"refused: {row.photo}" if row.photo else "taken",
+            "–" if row.quality is None else f"{row.quality:.2f}",
+            "–" if row.cosine is None else f"{row.cosine:.2f}",
+        )
     console.print(shown)

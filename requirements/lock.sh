@@ -20,7 +20,8 @@ compile() { # name, options
         --no-emit-find-links --python-version 3.11 "$@" "$name.in" -o "$name.txt"
 }
 
-compile device "$@" # first: dev is held to its versions
+compile device "$@" # first: the others are held to its versions
+compile evaluate "$@" # before dev, which holds it
 compile dev "$@"
 compile tflite-runtime "$@"
 compile models "$@"
@@ -41,5 +42,5 @@ check() { # name, Python versions
     done
 }
 
-for name in device dev models hnsw-build; do check "$name" 3.11 3.12 3.13; done
+for name in device dev models evaluate hnsw-build; do check "$name" 3.11 3.12 3.13; done
 check tflite-runtime 3.11

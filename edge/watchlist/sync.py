@@ -5,10 +5,10 @@ A thread of its own applies the rules, builds the index beside the list in force
 as one reference. `current` is asked for every frame, and gives the list only while nothing stands
 against looking (`edge.watchlist.arming`) and the indicator shows that the device looks.
 
-A list that ends finds nobody from that moment. Then it is destroyed: noted first, so that a power
-cut cannot bring it back; its memory overwritten; on the disk the key before the rest; and when
-nothing is left, a receipt is given, once. A disk that refuses holds up neither the end nor the new
-list: both hold in memory, `reasons` says what is owed, and it is tried again.
+A list that ends finds nobody from that moment. Then it is destroyed: overwritten in memory; noted,
+so that no power cut brings it back; on the disk the key before the rest; and when nothing is left,
+a receipt is given, once. A disk that refuses holds up neither the end nor the new list: both hold
+in memory, `reasons` says what is owed, and it is tried again (`edge.watchlist.upkeep`).
 """
 
 from __future__ import annotations
@@ -153,7 +153,8 @@ class Watchlists:
     def resume(self) -> None:
         """Lift an order to stop. The version that was destroyed does not return.
 
-        What was offered meanwhile was dropped: have the transport offer it again.
+        What was offered meanwhile was dropped: have it offered again (`ListTransport.forget`,
+        `Trust.again`).
 
         Raises:
             StorageUnavailable: it cannot be noted: the device stays stopped.

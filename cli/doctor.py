@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edge.health import doctor
+from edge.health.finding import Finding
 
 COLOURS = {"ok": "green", "note": "yellow", "problem": "bold red"}
 
@@ -38,7 +39,7 @@ def examine(
         raise typer.Exit(1)
 
 
-def _table(findings: list[doctor.Finding]) -> Table:
+def _table(findings: list[Finding]) -> Table:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for _ in range(3):
         table.add_column(overflow="fold")

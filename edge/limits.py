@@ -250,6 +250,10 @@ DOCTOR_HOT_C = 80.0
 DOCTOR_FIRST_YEAR = 2026
 """A clock before this year has not been set."""
 DOCTOR_CONNECT_S = 3.0
+DOCTOR_RETAINED = 1_100
+"""More than a mosquitto as it comes hands out at once, which is 1,000 and those under way."""
+DOCTOR_QUIET_S = 2.0
+"""When nothing more has come for so long, nothing more will."""
 RTSP_PORTS = {"rtsp": 554, "rtsps": 322}
 """The ports of an address that names none."""
 

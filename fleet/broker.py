@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from edge import limits
 from edge.config import BrokerConfig
 from edge.errors import BrokerUnavailable, ConfigError, FormatError
 from edge.files import write_atomically
+from edge.link.sender import Sender
 from edge.link.session import Link
 from edge.protocol import topics
 from edge.trust.fetcher import Shelf
@@ -81,9 +82,9 @@ def publish(
     known = _read(file)
     before = known.get(place, Published(timestamp="", paths=[]))
     with session(broker) as link:
-        sender = _Sender(link, broker.topic_root)
+        sender = Sender(link, topics.trust(broker.topic_root, ""))
         sender.send({topics.SENTINEL: repository.content(topics.SENTINEL)})
-        present = _present(Shelf(link, broker.topic_root))
+        present = _present(Shelf(link, topics.trust(broker.topic_root, "")))
         _check_newer(repository, present)
         held = hashlib.sha256(present).hexdigest() == before.timestamp
         everything = everything or not held
@@ -101,50 +102,6 @@ def publish(
     now = Published(timestamp=digest, paths=paths)
     write_atomically(file, msgspec.json.encode({**known, place: now}))
     return Summary(sent=len(wanted) + 2, cleared=len(stale), bytes=link.sent_bytes, all=everything)
-
-
-class _Sender:
-    """Publishes retained messages and waits until the broker has taken them."""
-
-    def __init__(self, link: Link, topic_root: str) -> None:
-        self._link = link
-        self._root = topic_root
-        self._open = 0
-        self._changed = threading.Condition()
-        link.on_acknowledged(self._acknowledged)
-
-    def queue(self, path: str, content: bytes) -> None:
-        """Send; returns before the broker has taken it, unless many wait already."""
-        with self._changed:
-            while self._open >= limits.FETCH_TOPICS:
-                self._wait()
-            self._open += 1
-        if self._link.publish(topics.trust(self._root, path), content, retain=True) is None:
-            raise BrokerUnavailable("the broker was lost while publishing; publish again")
-
-    def wait(self) -> None:
-        """Wait until all is taken."""
-        with self._changed:
-            while self._open:
-                self._wait()
-
-    def send(self, messages: Mapping[str, bytes]) -> None:
-        """Send and wait."""
-        for path, content in messages.items():
-            self.queue(path, content)
-        self.wait()
-
-    def _wait(self) -> None:
-        if not self._changed.wait(limits.PUBLISH_ACK_S):
-            raise BrokerUnavailable(
-                f"the broker did not take a message within {limits.PUBLISH_ACK_S:g} s; does it "
-                "limit the size of messages, or who may publish them?"
-            )
-
-    def _acknowledged(self, _number: int) -> None:
-        with self._changed:
-            self._open -= 1
-            self._changed.notify()
 
 
 @contextmanager

@@ -32,7 +32,7 @@ def look(root: bytes, list_id: str, broker: BrokerConfig) -> dict[str, Target | 
     """
     path = topics.TIMESTAMP
     with session(broker) as link, tempfile.TemporaryDirectory() as folder:
-        shelf = Shelf(link, broker.topic_root)
+        shelf = Shelf(link, topics.trust(broker.topic_root, ""))
         timestamp = shelf.read({path: limits.MAX_TIMESTAMP_BYTES}).get(path)
         if timestamp is None:
             raise MissingAtBroker("the broker holds nothing; `lethe fleet publish`")

@@ -13,6 +13,7 @@ import pytest
 
 from demo.broker import free_port, running_broker
 
+SHIPPED = Path(__file__).resolve().parents[1] / "deploy" / "mosquitto" / "lethe.conf"
 MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
 
 
@@ -20,12 +21,16 @@ class Mosquitto:
     """A mosquitto on loopback that can be killed and started again on the same port."""
 
     def __init__(self, folder: Path, *settings: str) -> None:
+        """Prepare one: as this project ships its configuration, or with other settings."""
         self.port = free_port()
         self._config = folder / "mosquitto.conf"
+        lines = settings or (
+            "allow_anonymous true",
+            SHIPPED.read_text("utf-8"),
+            f"persistence_location {folder}/",
+        )
         self._config.write_text(
-            f"listener {self.port} 127.0.0.1\nset_tcp_nodelay true\n"
-            "max_queued_messages 0\nuser root\n" + "\n".join(settings or ["allow_anonymous true"]),
-            "utf-8",
+            "\n".join((f"listener {self.port} 127.0.0.1", "user root", *lines, "")), "utf-8"
         )
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -76,7 +81,7 @@ def mosquitto_folder(tmp_path):
 
 @pytest.fixture
 def mosquitto(mosquitto_folder):
-    """A mosquitto that keeps nothing on disk."""
+    """A mosquitto as this project ships its configuration, but for TLS."""
     broker = Mosquitto(mosquitto_folder)
     broker.start()
     yield broker

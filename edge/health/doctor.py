@@ -18,36 +18,18 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 from urllib.parse import urlsplit
-
-import msgspec
 
 from edge import config as configuration
 from edge import limits
 from edge.errors import ConfigError, LetheError
-from edge.health import clock
+from edge.health import broker, clock
+from edge.health.finding import Finding
 from edge.health.indicator import LEDS
 from edge.storage_key import TPM
 
 MIB = 1024 * 1024
 _ANEW = "delete .venv and run ./lethe again"
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """The answer to one question.
-
-    Attributes:
-        check: what was looked at.
-        state: "ok"; "note": works, but worth knowing; "problem": will not work.
-        says: what was found.
-        todo: what to do about it; empty when ok.
-    """
-
-    check: str
-    state: Literal["ok", "note", "problem"]
-    says: str
-    todo: str = ""
 
 
 def examine(config_file: Path | None, now: float | None = None) -> Iterator[Finding]:
@@ -82,7 +64,10 @@ def examine(config_file: Path | None, now: float | None = None) -> Iterator[Find
     yield check_position(config.device)
     yield check_indicator(config.device.indicator)
     yield check_camera(config.camera.source)
-    yield check_broker(config.broker.host, config.broker.port)
+    answers = check_broker(config.broker.host, config.broker.port)
+    yield answers
+    if answers.state == "ok":
+        yield from broker.examine(config)
 
 
 # --- The machine ---------------------------------------------------------------------------------

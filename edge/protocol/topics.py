@@ -35,6 +35,11 @@ def list_key(list_id: str, committed: str, device_id: str) -> str:
     return f"key/{device_id}/{list_id}.{committed[:16]}"
 
 
+def probe(root: str, device_id: str) -> str:
+    """Device to itself, retained for a moment: what `lethe doctor` tries a broker with."""
+    return f"{root}/device/{device_id}/probe/"
+
+
 def event(root: str, device_id: str) -> str:
     """Device to owner, QoS 1, not retained: one signed match event."""
     return f"{root}/device/{device_id}/event"

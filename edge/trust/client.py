@@ -110,6 +110,14 @@ class View:
             info: TargetFile | None = found.signed.targets.get(path)
             return None if info is None else _target(found.signed.version, role, info, result)
 
+    def metadata_paths(self) -> list[str]:
+        """Return where the metadata lies that the snapshot names."""
+        meta = self._read(Snapshot.type).signed.meta
+        return [
+            f"metadata/{info.version}.{quote(name.removesuffix('.json'), '')}.json"
+            for name, info in meta.items()
+        ]
+
     def version(self, role: str) -> int:
         """Return the version of a role's metadata in this state; 0 if it has said nothing yet."""
         info = self._read(Snapshot.type).signed.meta.get(f"{role}.json")
@@ -211,7 +219,7 @@ class Trust:
         self._timestamp: bytes | None = None
         self._closing = self._due = self._once_more = False
         self._wake = threading.Condition()
-        self._shelf = Shelf(link, topic_root)
+        self._shelf = Shelf(link, topics.trust(topic_root, ""))
         self._thread = threading.Thread(target=self._work, name="trust", daemon=True)
         with refusals():
             _updater(root, self._folder, MqttFetcher(self._shelf, self._newest))

@@ -21,12 +21,17 @@ from edge.protocol import topics
 
 
 class Shelf:
-    """The retained topics below `<root>/trust`. Read by one thread at a time."""
+    """Retained topics below a common one, and a sentinel. Read by one thread at a time."""
 
-    def __init__(self, link: Link, topic_root: str) -> None:
-        """Listen for what will be asked; nothing is asked yet."""
+    def __init__(self, link: Link, prefix: str) -> None:
+        """Listen for what will be asked; nothing is asked yet.
+
+        Args:
+            link: session with the broker.
+            prefix: of the topics, with the slash at its end.
+        """
         self._link = link
-        self._prefix = topics.trust(topic_root, "")
+        self._prefix = prefix
         self._changed = threading.Condition()
         self._awaited: dict[str, int] = {}  # path: most bytes
         self._came: dict[str, bytes] = {}

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from cli import doctor as command
 from edge.config import DeviceConfig
 from edge.health import doctor
-from edge.health.doctor import Finding
+from edge.health.finding import Finding
 
 NOW = 1_790_000_000.0  # September 2026
 

@@ -37,10 +37,9 @@ def run(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: device.stop())
     report = device.run()
-    counters = report.counters
+    # How many faces there were stays here: what goes to stderr, a journal keeps.
     typer.echo(
-        f"{counters.frames} frames, {counters.faces} faces, {counters.tracks} tracks, "
-        f"{counters.embeddings} embeddings, {report.sent_bytes} bytes upstream; "
+        f"{report.counters.frames} frames, {report.sent_bytes} bytes upstream; "
         f"source: {report.source}",
         err=True,
     )

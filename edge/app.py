@@ -24,15 +24,19 @@ from edge.events.reports import Reports
 from edge.files import private_folder
 from edge.health.clock import Clock, source
 from edge.health.indicator import open_indicator
+from edge.health.metrics import MetricsServer
+from edge.health.notify import ServiceManager
 from edge.health.position import open_position
+from edge.health.telemetry import Monitor
 from edge.identity import device_key, opening_key, registration
 from edge.link.session import Link
 from edge.link.status import StatusPublisher
 from edge.pipeline import Counters, Observer, Pipeline
 from edge.protocol import audit, event, topics
 from edge.protocol.audit import digest
+from edge.protocol.home_assistant import discovery, discovery_topic
 from edge.protocol.signing import canonical
-from edge.protocol.status import OFFLINE, ListInForce, Status
+from edge.protocol.status import OFFLINE, ListInForce, Status, Telemetry
 from edge.storage_key import storage_key
 from edge.trust.client import Trust, read_root
 from edge.vision.engine import Vision
@@ -95,6 +99,7 @@ class Device:
         self._stop = threading.Event()
         self._skipped = 0
         self._last_frame = time.monotonic()
+        self._captured = self._fed = 0
         cv2.setNumThreads(
             1
         )  # OpenCV's work is small pictures: its threads would only be in the way
@@ -120,6 +125,16 @@ class Device:
             self._outbox, device=device, models=self._vision.models, on_stored=self._publisher.wake
         )
         self._status = StatusPublisher(self._link, status_topic)
+        self._telemetry = StatusPublisher(self._link, topics.telemetry(root, device))
+        if config.home_assistant.discovery:
+            StatusPublisher(self._link, discovery_topic(config.home_assistant.prefix, device)).set(
+                discovery(root, device, profile=config.device.profile, software=__version__)
+            )
+        self._monitor = Monitor(
+            state_dir, live=self._camera.live, period=config.telemetry.period_s, now=now
+        )
+        self._service = ServiceManager()
+        self._newest: tuple[Status, Telemetry | None] = (Status(state="online"), None)
         self._position = open_position(config.device)
         self._lists = self._open_lists(private_folder(state_dir / "lists"))
         registration(state_dir, device)
@@ -200,18 +215,24 @@ class Device:
     def run(self) -> Report:
         """Watch until the source ends or `stop` is called, then end cleanly."""
         log.info("camera %s, %s", self._camera.name, self._vision.runtime)
+        port = self._config.telemetry.prometheus_port
+        metrics = MetricsServer(port, lambda: self._newest) if port else None
         self._lists.start()
         self._trust.start()
         self._link.start()
         self._publisher.start()
         health = threading.Thread(target=self._watch_health, name="health", daemon=True)
         health.start()
+        self._service.ready()
         try:
             if self._camera.live or self._await_list():
                 self._watch()
         finally:
             self._stop.set()
+            self._service.stopping()
             health.join()
+            if metrics is not None:
+                metrics.close()
             report = self._end()
         return report
 
@@ -235,6 +256,7 @@ class Device:
         for frame in self._camera.frames():
             if self._stop.is_set():
                 return
+            self._captured = frame.index + 1
             try:
                 self._pipeline.process(frame)
             except FrameError as error:
@@ -268,15 +290,22 @@ class Device:
     def _watch_health(self) -> None:
         """Report what changed; end the camera when asked to stop."""
         self._publish_audit_head()
-        while not self._stop.wait(limits.HEALTH_S):
-            if time.monotonic() - self._last_frame > limits.CAMERA_STALL_S:
-                self._audit.idle("camera")
-            if self._audit.hour_is_over():
-                self._publish_audit_head()
-            self._reports.save()
-            self._save_clock()
-            self._report_status()
+        while True:
+            self._look_after_health()
+            if self._stop.wait(limits.HEALTH_S):
+                break
         self._camera.close()
+
+    def _look_after_health(self) -> None:
+        if time.monotonic() - self._last_frame > limits.CAMERA_STALL_S:
+            self._audit.idle("camera")
+        if self._audit.hour_is_over():
+            self._publish_audit_head()
+        self._reports.save()
+        self._save_clock()
+        self._report_status()
+        self._report_telemetry()
+        self._feed_watchdog()
 
     def _publish_audit_head(self) -> None:
         try:
@@ -308,18 +337,31 @@ class Device:
         )
         reasons = tuple(reason for reason in reasons if reason)
         self._audit.watch(gallery, self._lists.stored(), reasons)
-        self._status.set(
-            Status(
-                state="online",
-                software=__version__,
-                list=ListInForce(
-                    id=gallery.id, version=gallery.version, expires=int(gallery.expires)
-                )
-                if gallery
-                else None,
-                reasons=reasons,
-            )
+        status = Status(
+            state="online",
+            software=__version__,
+            list=ListInForce(id=gallery.id, version=gallery.version, expires=int(gallery.expires))
+            if gallery
+            else None,
+            reasons=reasons,
         )
+        if status != self._newest[0]:
+            self._service.status("; ".join(reasons) or "all is well")
+        self._newest = (status, self._newest[1])
+        self._status.set(status)
+
+    def _report_telemetry(self) -> None:
+        telemetry = self._monitor.sample(self._captured, len(self._outbox))
+        if telemetry is not None:
+            self._newest = (self._newest[0], telemetry)
+            self._telemetry.set(telemetry)
+
+    def _feed_watchdog(self) -> None:
+        """Feed it only when frames were processed: what hangs is to be restarted."""
+        frames = self._pipeline.counters.frames
+        if frames > self._fed:
+            self._fed = frames
+            self._service.alive()
 
     def _sign(self, data: event.Data, sequence: int) -> bytes:
         return event.encode(

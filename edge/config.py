@@ -163,6 +163,34 @@ class EventsConfig(_Section):
     pictures: bool = False
 
 
+class TelemetryConfig(_Section):
+    """What is told of the device's health.
+
+    Attributes:
+        period_s: seconds between two messages.
+        prometheus_port: serves the same on http://127.0.0.1:<port>/metrics; 0: not at all.
+    """
+
+    period_s: Annotated[int, Meta(ge=limits.TELEMETRY_LEAST_S, le=3600)] = (
+        limits.TELEMETRY_DEFAULT_S
+    )
+    prometheus_port: Annotated[int, Meta(ge=0, le=65535)] = 0
+
+
+class HomeAssistantConfig(_Section):
+    """Whether the device introduces itself to Home Assistant.
+
+    Attributes:
+        discovery: publish the discovery document, retained.
+        prefix: Home Assistant's discovery prefix.
+    """
+
+    discovery: bool = False
+    prefix: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$", max_length=64)] = (
+        limits.DEFAULT_DISCOVERY_PREFIX
+    )
+
+
 class Config(_Section):
     """The whole file."""
 
@@ -173,6 +201,8 @@ class Config(_Section):
     broker: BrokerConfig = BrokerConfig()
     vision: VisionConfig = VisionConfig()
     events: EventsConfig = EventsConfig()
+    telemetry: TelemetryConfig = TelemetryConfig()
+    home_assistant: HomeAssistantConfig = HomeAssistantConfig()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 

@@ -105,6 +105,7 @@ MQTT_RETRY_FIRST_S = 1
 MQTT_RETRY_MAX_S = 30
 """A broker that is away is tried again after 1, 2, 4, … at most 30 s (whole seconds)."""
 DEFAULT_TOPIC_ROOT = "lethe"
+DEFAULT_DISCOVERY_PREFIX = "homeassistant"
 
 # --- Events ------------------------------------------------------------------------------------
 OUTBOX_MAX_EVENTS = 20_000
@@ -245,8 +246,6 @@ PICTURE_MARGIN = 0.1
 DOCTOR_MEMORY_BYTES = 512 * 1024 * 1024
 DOCTOR_DISK_BYTES = 128 * 1024 * 1024
 """Room for a full outbox and two copies of the largest list, with reserve."""
-DOCTOR_HOT_C = 80.0
-"""A Raspberry Pi slows down from here, in degrees Celsius."""
 DOCTOR_FIRST_YEAR = 2026
 """A clock before this year has not been set."""
 DOCTOR_CONNECT_S = 3.0
@@ -288,6 +287,20 @@ ENROL_MIN_COSINE = 0.3
 # --- Health --------------------------------------------------------------------------------------
 HEALTH_S = 1.0
 """How often the device looks whether its status has changed."""
+MAX_STATUS_BYTES = 16 * 1024
+TELEMETRY_DEFAULT_S = 60
+TELEMETRY_LEAST_S = 30
+FRAMES_FEW_PER_S = 5.0
+"""A live camera that delivers fewer frames a second is said to deliver few."""
+TEMPERATURE_WARM_C = 70.0
+TEMPERATURE_HOT_C = 80.0
+"""A Raspberry Pi slows down from here, in degrees Celsius."""
+TEMPERATURE_HOLD_S = 600.0
+"""A class of temperature counts when it has held for so long."""
+TEMPERATURE_KEEP_S = 24 * 3600.0
+"""The worst one is said for so long."""
+DISK_STEP_MIB = 64
+"""Free room is told in steps of this."""
 TPM_ANSWER_S = 20.0
 """A TPM on a slow bus takes about a second to unseal a key."""
 DEFAULT_GPSD = "127.0.0.1:2947"

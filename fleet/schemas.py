@@ -16,7 +16,7 @@ import msgspec
 from edge.protocol import audit, event
 from edge.protocol.party import Party
 from edge.protocol.policy import Policy
-from edge.protocol.status import Status
+from edge.protocol.status import Status, Telemetry
 from edge.protocol.watchlist import Authorisation
 
 SCHEMAS: dict[str, type[msgspec.Struct]] = {
@@ -30,6 +30,7 @@ SCHEMAS: dict[str, type[msgspec.Struct]] = {
     "audit-head.schema.json": event.AuditHead,
     "audit-record.schema.json": audit.Record,
     "status.schema.json": Status,
+    "telemetry.schema.json": Telemetry,
     "authorisation.schema.json": Authorisation,
     "party.schema.json": Party,
     "policy.schema.json": Policy,

@@ -1,11 +1,13 @@
 """The device as a whole: real models, real video, a real broker."""
 
+import contextlib
 import json
 import os
 import queue
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -24,6 +26,7 @@ from edge.identity import device_key
 from edge.inference.manifest import SHIPPED
 from edge.protocol.audit import Degraded
 from edge.protocol.event import AuditHead, Candidate, Ended, Receipt, parse
+from edge.protocol.status import parse_telemetry
 from edge.vision.engine import Vision
 from fleet import audit
 from fleet.events import listen
@@ -38,6 +41,23 @@ def clip(tmp_path_factory):
     path = tmp_path_factory.mktemp("scene") / "scene.mp4"
     scene.write(path)
     return path
+
+
+@pytest.fixture
+def systemd(tmp_path):
+    """What a service manager is told: a function that returns it, and how to reach it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(str(tmp_path / "notify"))
+        sock.setblocking(False)
+
+        def told():
+            messages = []
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    messages.append(sock.recv(4096).decode())
+            return messages
+
+        yield told, {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "60000000"}
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +128,7 @@ def test_the_listed_person_is_reported_once_signed_and_says_candidate(tmp_path, 
     ]  # fmt: skip
 
 
-def test_without_a_match_nothing_about_people_leaves_the_device(tmp_path, clip, vision):
+def test_without_a_match_nothing_about_people_leaves_the_device(tmp_path, clip, vision, systemd):
     """Seen from outside: every byte to the broker, every file on the disk."""
     home = tmp_path / "home"
     home.mkdir()
@@ -117,27 +137,32 @@ def test_without_a_match_nothing_about_people_leaves_the_device(tmp_path, clip, 
         publish(owner, port)
         path = write_config(home, clip, proxy, owner)
         before = {p for p in home.rglob("*") if p.is_file()}
-        environment = {**os.environ, "HOME": str(home), "TMPDIR": str(home)}
+        environment = {**os.environ, "HOME": str(home), "TMPDIR": str(home), **systemd[1]}
         done = subprocess.run(
             [sys.executable, "-m", "cli.main", "run", "--config", str(path)],
             cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert f"{scene.FRAMES} frames" in done.stderr
-    # What was published: where the audit log stood at the start; and the status, in it nothing but
-    # the list and the device.
+    told = [message for message in systemd[0]() if not message.startswith("STATUS=")]
+    assert (told[0], told[-1]) == ("READY=1", "STOPPING=1")
+    assert set(told[1:-1]) <= {"WATCHDOG=1"}
+    # What was published: where the audit log stood at the start; the telemetry of the start; and
+    # the status, in it nothing but the list and the device.
     publications = recorder.publications()
     events = [payload for topic, payload in publications if topic.endswith("/event")]
     assert [type(parse(payload).data) for payload in events] == [AuditHead]
+    telemetry = [payload for topic, payload in publications if topic.endswith("/telemetry")]
+    assert parse_telemetry(telemetry[0]).frames == "unknown"
     statuses = [payload for topic, payload in publications if topic.endswith("/status")]
-    assert len(events) + len(statuses) == len(publications)
+    assert len(events) + len(telemetry) + len(statuses) == len(publications)
     for payload in statuses:
         status = json.loads(payload)
         assert set(status) <= {"state", "software", "list", "reasons"}
         assert set(status["list"] or {}) <= {"id", "version", "expires"}
         assert not any(char.isdigit() for reason in status["reasons"] for char in reason)
     # Nor is there anything hidden in between: what else was sent asks for topics, by their names.
-    assert len(recorder.sent) - len(events[0]) < 3000
+    assert len(recorder.sent) - len(events[0]) - sum(map(len, telemetry)) < 3000
     assert b"candidate" not in recorder.sent
     # What was stored: the device's own keys, its list, encrypted; the outbox holds no event.
     files = {p.relative_to(home).as_posix() for p in home.rglob("*") if p.is_file()} - {
@@ -191,7 +216,7 @@ def test_a_broker_that_dies_in_the_middle_gets_the_event_when_it_is_back(
     assert all(e.trusted for e in received)
 
 
-def test_sigterm_ends_it_cleanly_while_the_camera_is_missing(tmp_path, vision):
+def test_sigterm_ends_it_cleanly_while_the_camera_is_missing(tmp_path, vision, systemd):
     owner = make_owner(tmp_path / "owner", vision, strangers=1)
     with running_broker() as port:
         publish(owner, port)
@@ -203,7 +228,7 @@ def test_sigterm_ends_it_cleanly_while_the_camera_is_missing(tmp_path, vision):
         )
         process = subprocess.Popen(
             [sys.executable, "-m", "cli.main", "run", "--config", str(path)],
-            cwd=ROOT, stderr=subprocess.PIPE, text=True,
+            cwd=ROOT, stderr=subprocess.PIPE, text=True, env={**os.environ, **systemd[1]},
         )  # fmt: skip
         while "camera" not in str(statuses.get(timeout=20).get("reasons")):
             continue
@@ -214,6 +239,9 @@ def test_sigterm_ends_it_cleanly_while_the_camera_is_missing(tmp_path, vision):
         link.close()
     assert process.returncode == 0, errors
     assert "is the camera plugged in?" in errors
+    told = systemd[0]()
+    assert "READY=1" in told
+    assert "WATCHDOG=1" not in told, "no frame was processed"
     assert last["list"] is None
 
 

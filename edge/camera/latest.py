@@ -75,7 +75,7 @@ class LiveCamera:
         """'ok', or why there are no frames."""
         silent = self._clock() - self._last
         if self._state == "ok" and silent > limits.CAMERA_STALL_S:
-            return f"no frame for {silent:.0f} s"
+            return f"no frame for more than {limits.CAMERA_STALL_S:.0f} s"
         return self._state
 
     def frames(self) -> Iterator[Frame]:

@@ -26,6 +26,7 @@ from edge.errors import ConfigError, LetheError
 from edge.health import broker, clock
 from edge.health.finding import Finding
 from edge.health.indicator import LEDS
+from edge.health.sensors import hottest, throttled
 from edge.storage_key import TPM
 
 MIB = 1024 * 1024
@@ -118,31 +119,24 @@ def check_temperature(sys_folder: Path) -> Finding:
     Args:
         sys_folder: /sys, or a folder like it.
     """
-    degrees = [
-        reading / 1000
-        for zone in sorted(sys_folder.glob("class/thermal/thermal_zone*/temp"))
-        if (reading := _number(zone, 10)) is not None
-    ]
-    # Bits 0 to 3: low voltage, capped, throttled, soft limit, each of them now.
-    throttled = _number(sys_folder / "devices/platform/soc/soc:firmware/get_throttled", 16)
-    if throttled is not None and throttled & 0b1111:
-        reason = "its power supply is too weak" if throttled & 1 else "it is too hot"
-        says = f"the Raspberry Pi slows itself down: {reason}"
-        todo = "use a stronger power supply" if throttled & 1 else "cool it better"
-        return Finding("temperature", "note", says, todo)
-    if not degrees:
+    reasons = throttled(sys_folder)
+    if reasons:
+        weak = "under-voltage" in reasons
+        says = (
+            "the Raspberry Pi slows itself down: "
+            f"{'its power supply is too weak' if weak else 'it is too hot'}"
+        )
+        return Finding(
+            "temperature", "note", says,
+            "use a stronger power supply" if weak else "cool it better",
+        )  # fmt: skip
+    degrees = hottest(sys_folder)
+    if degrees is None:
         return Finding("temperature", "ok", "no sensor on this machine")
-    says = f"{max(degrees):.0f} °C"
-    if max(degrees) >= limits.DOCTOR_HOT_C:
+    says = f"{degrees:.0f} °C"
+    if degrees >= limits.TEMPERATURE_HOT_C:
         return Finding("temperature", "note", says, "cool it better, or it will slow itself down")
     return Finding("temperature", "ok", says)
-
-
-def _number(path: Path, base: int) -> int | None:
-    try:
-        return int(path.read_text("ascii").strip(), base)
-    except (OSError, ValueError):
-        return None
 
 
 def check_clock(now: float, vouched: str) -> Finding:

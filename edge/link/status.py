@@ -1,17 +1,18 @@
-"""The device's status on the broker: retained, published when it changed."""
+"""What a device says of itself on the broker: retained, published when it changed."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 
 import msgspec
 
 from edge.link.session import Link
-from edge.protocol.status import Status
+from edge.protocol.status import Status, Telemetry
 
 
 class StatusPublisher:
-    """Publishes the status when it changed, and after each connection."""
+    """Publishes one such document when it changed, and after each connection."""
 
     def __init__(self, link: Link, topic: str) -> None:
         self._link = link
@@ -20,7 +21,7 @@ class StatusPublisher:
         self._status: bytes | None = None
         link.on_connected(self._again)
 
-    def set(self, status: Status) -> None:
+    def set(self, status: Status | Telemetry | Mapping[str, object]) -> None:
         """Publish `status` if it differs from the last one."""
         message = msgspec.json.encode(status)
         with self._lock:

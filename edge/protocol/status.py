@@ -1,13 +1,19 @@
-"""What a device says of itself: that it is there, which list it obeys, what is wrong.
+"""What a device says of itself: that it is there, which list it obeys, what is wrong, how it is.
 
 Nothing about people, ever: no count of faces, no time of a sighting, no picture.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
+from msgspec import Meta
+
+from edge import limits
+from edge.errors import FormatError
+
+Kind = TypeVar("Kind", bound=msgspec.Struct)
 
 
 class ListInForce(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -32,6 +38,61 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     software: str = ""
     list: ListInForce | None = None
     reasons: tuple[str, ...] = ()
+
+
+Frames = Literal["ok", "few", "none", "unknown"]
+Temperature = Literal["normal", "warm", "hot", "unknown"]
+
+
+class Telemetry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The retained telemetry document, at fixed times. docs/adr/0019 says why it holds no more.
+
+    Attributes:
+        time: of the sample, RFC 3339, UTC.
+        uptime_s: seconds since the start, in whole periods.
+        frames: whether the camera delivers: "ok", "few" (a live one: under 5 a second), "none".
+        temperature: the worst class of the last day, each held for ten minutes.
+        throttled: why a Raspberry Pi's firmware has slowed it down since the machine started.
+        events_waiting: events that the broker has not taken.
+        disk_free_mib: room for state in MiB, in steps of 64; -1 if it cannot be had.
+    """
+
+    time: Annotated[str, Meta(max_length=40)]
+    uptime_s: Annotated[int, Meta(ge=0)]
+    frames: Frames
+    temperature: Temperature
+    throttled: Annotated[tuple[Annotated[str, Meta(max_length=32)], ...], Meta(max_length=8)]
+    events_waiting: Annotated[int, Meta(ge=0)]
+    disk_free_mib: Annotated[int, Meta(ge=-1)]
+
+
+def parse(message: bytes) -> Status:
+    """Read a status.
+
+    Raises:
+        FormatError: too large, not JSON, or not in the documented form.
+    """
+    return _read(message, Status)
+
+
+def parse_telemetry(message: bytes) -> Telemetry:
+    """Read telemetry.
+
+    Raises:
+        FormatError: too large, not JSON, or not in the documented form.
+    """
+    return _read(message, Telemetry)
+
+
+def _read(message: bytes, kind: type[Kind]) -> Kind:
+    if len(message) > limits.MAX_STATUS_BYTES:
+        raise FormatError(
+            f"status of {len(message)} bytes, at most {limits.MAX_STATUS_BYTES} are read"
+        )
+    try:
+        return msgspec.json.decode(message, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise FormatError(f"not a status in the documented form: {error}") from error
 
 
 OFFLINE = msgspec.json.encode(Status(state="offline"))

@@ -45,6 +45,11 @@ def event(root: str, device_id: str) -> str:
     return f"{root}/device/{device_id}/event"
 
 
+def telemetry(root: str, device_id: str) -> str:
+    """Device to operator, QoS 1, retained: how it is, at fixed times."""
+    return f"{root}/device/{device_id}/telemetry"
+
+
 def status(root: str, device_id: str) -> str:
     """Device to owner, QoS 1, retained, also the last will: online or not, and why degraded."""
     return f"{root}/device/{device_id}/status"

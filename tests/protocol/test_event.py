@@ -240,7 +240,7 @@ EXAMPLES = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", REFE
 
 
 def test_the_examples_of_the_reference_are_in_the_form_it_documents():
-    example, shown = EXAMPLES
+    example, shown, told = EXAMPLES
     received = read(example)
     assert received.device == "gate-3"
     assert received.envelope.id == f"gate-3-{received.envelope.sequence}"
@@ -250,6 +250,8 @@ def test_the_examples_of_the_reference_are_in_the_form_it_documents():
     assert set(example["data"]) == set(made()["data"])
     msgspec.convert(shown, status.Status)
     assert set(shown) == set(status.Status.__struct_fields__)
+    msgspec.convert(told, status.Telemetry)
+    assert set(told) == set(status.Telemetry.__struct_fields__)
 
 
 def test_the_reference_names_every_topic():
@@ -261,5 +263,6 @@ def test_the_reference_names_every_topic():
         topics.list_key("<list>", "<key>", "<id>"),
     )
     named = [topics.trust("<root>", path) for path in paths]
-    for topic in (*named, topics.event("<root>", "<id>"), topics.status("<root>", "<id>")):
+    own = (topics.event, topics.status, topics.telemetry)
+    for topic in (*named, *(each("<root>", "<id>") for each in own)):
         assert f"`{topic}`" in REFERENCE

@@ -299,8 +299,6 @@ TEMPERATURE_HOLD_S = 600.0
 """A class of temperature counts when it has held for so long."""
 TEMPERATURE_KEEP_S = 24 * 3600.0
 """The worst one is said for so long."""
-DISK_STEP_MIB = 64
-"""Free room is told in steps of this."""
 TPM_ANSWER_S = 20.0
 """A TPM on a slow bus takes about a second to unseal a key."""
 DEFAULT_GPSD = "127.0.0.1:2947"

@@ -78,7 +78,20 @@ class Recorder:
 
     def publications(self) -> list[tuple[str, bytes]]:
         """Topic and payload of each PUBLISH packet (MQTT 3.1.1, section 3.3)."""
-        found, at, data = [], 0, bytes(self.sent)
+        found = []
+        for kind, body in self._packets():
+            if kind >> 4 == 3:
+                size = int.from_bytes(body[:2], "big")
+                payload = body[2 + size + (2 if kind & 6 else 0) :]
+                found.append((body[2 : 2 + size].decode(), payload))
+        return found
+
+    def packets(self) -> list[int]:
+        """First byte of each packet: its type and flags."""
+        return [kind for kind, _ in self._packets()]
+
+    def _packets(self) -> Iterator[tuple[int, bytes]]:
+        at, data = 0, bytes(self.sent)
         while at < len(data):
             kind, length, shift = data[at], 0, 0
             at += 1
@@ -88,12 +101,8 @@ class Recorder:
                 at, shift = at + 1, shift + 7
                 if byte < 128:
                     break
-            body, at = data[at : at + length], at + length
-            if kind >> 4 == 3:
-                size = int.from_bytes(body[:2], "big")
-                payload = body[2 + size + (2 if kind & 6 else 0) :]
-                found.append((body[2 : 2 + size].decode(), payload))
-        return found
+            yield kind, data[at : at + length]
+            at += length
 
 
 @contextlib.contextmanager

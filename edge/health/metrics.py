@@ -79,9 +79,10 @@ class _Collector(Collector):
         yield GaugeMetricFamily(
             "lethe_events_waiting", "Events not yet taken by the broker.", telemetry.events_waiting
         )
-        yield GaugeMetricFamily(
-            "lethe_disk_free_bytes", "Room for state.", telemetry.disk_free_mib * 1024 * 1024
-        )
+        yield StateSetMetricFamily(
+            "lethe_disk", "Room for state.",
+            {name: telemetry.disk == name for name in ("ok", "low", "unknown")},
+        )  # fmt: skip
         yield StateSetMetricFamily(
             "lethe_frames", "Whether frames arrive.",
             {name: telemetry.frames == name for name in ("ok", "few", "none", "unknown")},

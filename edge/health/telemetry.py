@@ -16,14 +16,13 @@ from pathlib import Path
 from edge import limits
 from edge.health.sensors import hottest, throttled
 from edge.protocol.event import rfc3339
-from edge.protocol.status import Frames, Telemetry, Temperature
+from edge.protocol.status import Disk, Frames, Telemetry, Temperature
 
 _CLASSES: tuple[tuple[float, Temperature], ...] = (
     (limits.TEMPERATURE_HOT_C, "hot"),
     (limits.TEMPERATURE_WARM_C, "warm"),
     (float("-inf"), "normal"),
 )
-_MIB = 1024 * 1024
 
 
 class TemperatureClass:
@@ -110,7 +109,7 @@ class Monitor:
             temperature=temperature,
             throttled=throttled(self._sys, since_start=True),
             events_waiting=waiting,
-            disk_free_mib=_free(self._state_dir),
+            disk=_disk(self._state_dir),
         )
 
     def _frames(self, rate: float) -> Frames:
@@ -119,10 +118,9 @@ class Monitor:
         return "few" if self._live and rate < limits.FRAMES_FEW_PER_S else "ok"
 
 
-def _free(folder: Path) -> int:
-    """Return the room on a disk in MiB, rounded down to `DISK_STEP_MIB`; -1 if it cannot be had."""
+def _disk(folder: Path) -> Disk:
     try:
-        free = shutil.disk_usage(folder).free // _MIB
+        free = shutil.disk_usage(folder).free
     except OSError:
-        return -1
-    return free // limits.DISK_STEP_MIB * limits.DISK_STEP_MIB
+        return "unknown"
+    return "ok" if free >= limits.DOCTOR_DISK_BYTES else "low"

@@ -41,6 +41,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 Frames = Literal["ok", "few", "none", "unknown"]
+Disk = Literal["ok", "low", "unknown"]
 Temperature = Literal["normal", "warm", "hot", "unknown"]
 
 
@@ -54,7 +55,7 @@ class Telemetry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         temperature: the worst class of the last day, each held for ten minutes.
         throttled: why a Raspberry Pi's firmware has slowed it down since the machine started.
         events_waiting: events that the broker has not taken.
-        disk_free_mib: room for state in MiB, in steps of 64; -1 if it cannot be had.
+        disk: whether there is room for a full outbox and two lists.
     """
 
     time: Annotated[str, Meta(max_length=40)]
@@ -63,7 +64,7 @@ class Telemetry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     temperature: Temperature
     throttled: Annotated[tuple[Annotated[str, Meta(max_length=32)], ...], Meta(max_length=8)]
     events_waiting: Annotated[int, Meta(ge=0)]
-    disk_free_mib: Annotated[int, Meta(ge=-1)]
+    disk: Disk
 
 
 def parse(message: bytes) -> Status:

@@ -126,16 +126,16 @@ def test_what_is_told_comes_at_the_same_times_however_busy_the_device_is(tmp_pat
     assert len(told) == 2 + 1
 
 
-def test_free_room_is_told_in_steps(tmp_path):
-    (first,) = Bench(tmp_path).run(1, 25)
-    assert first.disk_free_mib % limits.DISK_STEP_MIB == 0
-    (gone,) = Bench(Path("/nowhere")).run(1, 25)
-    assert gone.disk_free_mib == -1
+def test_room_is_told_by_class(tmp_path, monkeypatch):
+    assert Bench(tmp_path).run(1, 25)[0].disk == "ok"
+    monkeypatch.setattr(limits, "DOCTOR_DISK_BYTES", 2**62)
+    assert Bench(tmp_path).run(1, 25)[0].disk == "low"
+    assert Bench(Path("/nowhere")).run(1, 25)[0].disk == "unknown"
 
 
 TELEMETRY = Telemetry(
     time="2026-05-04T10:15:30.250+00:00", uptime_s=60, frames="ok", temperature="hot",
-    throttled=("throttled",), events_waiting=3, disk_free_mib=128,
+    throttled=("throttled",), events_waiting=3, disk="ok",
 )  # fmt: skip
 
 

@@ -1,0 +1,163 @@
+"""Watched from outside the process: system calls and packets, a crowd against an empty scene.
+
+Nobody in view is on the list. What is written and sent must then be the same, field by field, with
+people and without; only what a clock says, and what is computed from it, may differ.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from demo import scene
+from edge.config import BrokerConfig
+from edge.vision.engine import Vision
+from fleet import publish as publishing
+from tests.kit import DATA, make_owner, recording_proxy, write_config
+
+ROOT = Path(__file__).resolve().parents[1]
+STRACE = shutil.which("strace")
+CALLS = "openat,open,creat,mkdir,mkdirat,rename,renameat,renameat2,link,linkat,symlinkat,connect"
+CLOCKED = {"time", "expirytime", "signature"}
+"""Fields that hold a time, or a signature over one."""
+
+OPENED = re.compile(r'(?:openat\([^,]+, |open\(|creat\()"([^"]+)", ([A-Z_|0-9a-z]+)[^)]*\) = \d')
+MOVED = re.compile(r'rename\w*\(.*"([^"]+)"[^"]*\) = 0')
+CONNECTED = re.compile(r"connect\(\d+, (\{.*?\})")
+
+
+class Seen:
+    """What one run wrote and sent."""
+
+    def __init__(self, trace, recorder, home, faces, frames):
+        self.faces, self.frames = faces, frames
+        self.written, self.moved, self.connected = set(), set(), set()
+        for line in trace.read_text("utf-8", "replace").splitlines():
+            if (call := OPENED.search(line)) and re.search("O_WRONLY|O_RDWR|O_CREAT", call[2]):
+                self.written.add(self._named(call[1], home))
+            elif call := MOVED.search(line):
+                self.moved.add(self._named(call[1], home))
+            elif call := CONNECTED.search(line):
+                self.connected.add(re.sub(r"htons\(\d+\)", "htons(…)", call[1]))
+        self.packets = recorder.packets()
+        self.published = recorder.publications()
+
+    @staticmethod
+    def _named(path, home):
+        """A path with what is random in it left out."""
+        name = re.sub("[0-9a-f]{64}", "…", path.replace(str(home), "~"))
+        return re.sub(r"/\.([^/]+)\.[a-z0-9_]{8}$", r"/\1", name)  # written, then renamed
+
+    def by_topic(self):
+        found = {}
+        for topic, payload in self.published:
+            found.setdefault(topic, []).append(payload)
+        return found
+
+
+def fields(value, path=""):
+    """Every field of a document with its path; what a clock determines is named only."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if name in CLOCKED:
+                yield f"{path}.{name}", len(inner)
+            elif name in ("audithead", "head"):
+                yield f"{path}.{name}", inner[:20]  # the number; the hash covers times
+            else:
+                yield from fields(inner, f"{path}.{name}")
+    elif isinstance(value, list):
+        for i, inner in enumerate(value):
+            yield from fields(inner, f"{path}[{i}]")
+    else:
+        yield path, value
+
+
+def observe(folder, message, topic, clip, owner, *arguments, seconds):
+    from demo.broker import running_broker
+
+    folder.mkdir()
+    trace = folder / "trace"
+    with running_broker() as port, recording_proxy(port) as (proxy, recorder):
+        publishing.publish(message, topic, BrokerConfig(port=port))
+        path = write_config(folder, "/dev/video0", proxy, owner)
+        command = [sys.executable, "-m", "tests.observed", path, clip, str(seconds), *arguments]
+        done = subprocess.run(
+            [STRACE, "-f", "-qq", "-s", "4096", "-e", f"trace={CALLS}", "-o", trace, *command],
+            cwd=ROOT, capture_output=True, text=True, timeout=110, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    faces, frames = map(int, done.stdout.split())
+    return Seen(trace, recorder, folder, faces, frames)
+
+
+@pytest.fixture(scope="module")
+def vision():
+    return Vision.open()
+
+
+OWN = re.compile(
+    r"/dev/null|~/state(/("
+    r"device\.(key|pub)|storage\.(key|cred)|time\.json"
+    r"|outbox\.db(-wal|-shm|-journal)?"
+    r"|audit(/audit-[0-9]{20}\.jsonl)?"
+    r"|lists(/gate(/(life\.json|record-…|parts(/…)?))?)?"
+    r"))?"
+)
+"""What a device may open for writing: its keys, its list (encrypted), its audit log, its state."""
+
+
+def compare(people, empty):
+    assert people.faces > 10
+    assert empty.faces == 0
+    # Files: the same ones are written, and only the device's own.
+    assert people.written == empty.written
+    assert people.moved == empty.moved
+    strange = {n for n in people.written | people.moved if not OWN.fullmatch(n)}
+    assert not strange
+    # Connections: none but the broker's.
+    assert people.connected == empty.connected
+    assert all("127.0.0.1" in connected for connected in people.connected)
+    # Packets: the same kinds; what is published, field by field.
+    assert set(people.packets) == set(empty.packets)
+    ours, theirs = people.by_topic(), empty.by_topic()
+    assert ours.keys() == theirs.keys()
+    for topic in ours:
+        count = min(len(ours[topic]), len(theirs[topic]))  # one run may end a moment later
+        assert count >= (3 if topic.endswith(("telemetry", "event")) else 1), topic
+        for mine, other in zip(ours[topic][:count], theirs[topic][:count], strict=True):
+            assert len(mine) == len(other)
+            assert list(fields(json.loads(mine))) == list(fields(json.loads(other)))
+            assert b"match" not in mine
+
+
+def test_two_people_who_are_not_listed_leave_no_trace(tmp_path, vision):
+    if STRACE is None:
+        pytest.skip("strace is not installed: apt-get install strace")
+    clip = tmp_path / "scene.mp4"
+    scene.write(clip)
+    check(tmp_path, vision, clip, seconds=6)
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_a_crowd_of_whom_nobody_is_listed_leaves_no_trace(tmp_path, vision):
+    clip = DATA / "video" / "crowd_walking_1080p.mp4"
+    if STRACE is None or not clip.exists():
+        pytest.skip("needs strace and the research data in ../shared/data")
+    check(tmp_path, vision, clip, seconds=25)
+
+
+def check(tmp_path, vision, clip, seconds):
+    owner = make_owner(tmp_path / "owner", vision, strangers=3)
+    watchlist = owner.issue(now=time.time(), embedder="none", dimension=128)
+    message = publishing.seal(watchlist, owner.key())
+    runs = [
+        observe(tmp_path / name, message, watchlist.id, clip, owner, *arguments, seconds=seconds)
+        for name, arguments in (("people", ()), ("empty", ("empty",)))
+    ]
+    compare(*runs)

@@ -41,6 +41,8 @@ def pictures_of(clip, empty):
     capture = cv2.VideoCapture(str(clip))
     pictures = []
     while len(pictures) < 60:
+        for _ in range(3):
+            capture.grab()
         taken, image = capture.read()
         if not taken:
             break

@@ -72,6 +72,8 @@ def init(
     """Make a folder with an empty list, and say who signs it."""
     if profile not in ("fixed", "body-worn"):
         raise ConfigError(f"profile is {profile!r}; it is fixed or body-worn")
+    if profile == "body-worn" and area is None:
+        raise ConfigError("--area is missing: devices refuse a body-worn list that names none")
     now = int(time.time())
     authorisation = Authorisation(
         reference=reference,

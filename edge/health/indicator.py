@@ -46,7 +46,7 @@ class Led:
         """Take the lamp from whatever drives it, switch it, and read back that it obeyed."""
         try:
             trigger = self._folder / "trigger"
-            if "[none]" not in trigger.read_text("ascii"):
+            if trigger.exists() and "[none]" not in trigger.read_text("ascii"):
                 trigger.write_text("none", "ascii")
             most = (self._folder / "max_brightness").read_text("ascii").strip()
             wanted = most if armed else "0"

@@ -41,6 +41,7 @@ from edge.watchlist.delivery import Provenance, SealedList
 log = logging.getLogger(__name__)
 
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+LIFE = "life.json"
 _NONCE = 12
 
 
@@ -110,7 +111,7 @@ class ListStore:
         self.list_id = list_id
         self._aead = AESGCM(key)
         self._lock = threading.Lock()
-        self._life = _read_life(folder / "life.json")
+        self._life = _read_life(folder / LIFE)
 
     @property
     def life(self) -> Life:
@@ -246,7 +247,7 @@ class ListStore:
     def _write_life(self, **changes: object) -> None:
         life = msgspec.structs.replace(self._life, **changes)
         if life != self._life:
-            write_atomically(self._folder / "life.json", msgspec.json.encode(life))
+            write_atomically(self._folder / LIFE, msgspec.json.encode(life))
             self._life = life
 
     # --- The record: secret ----------------------------------------------------------------------
@@ -305,7 +306,7 @@ class ListStore:
     def _sweep(self) -> None:
         """Remove what the list that is kept does not need: ended lists, torn writes. Keys first."""
         kept = self._life.kept
-        needed = {"life.json"}
+        needed = {LIFE}
         if kept:
             needed |= {kept, self._record_file(kept).name}
             try:

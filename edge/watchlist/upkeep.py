@@ -17,7 +17,7 @@ from edge import limits
 from edge.errors import FormatError, StorageUnavailable
 from edge.protocol.event import Ending, ListVersion, Receipt
 from edge.watchlist.delivery import SealedList
-from edge.watchlist.store import Ended, ListStore
+from edge.watchlist.store import LIFE, Ended, ListStore
 from edge.watchlist.timekeeping import Time
 
 log = logging.getLogger(__name__)
@@ -157,7 +157,7 @@ def retire_others(
         give_receipt: as for `Upkeep`.
     """
     for path in sorted(folder.iterdir()):
-        if path.name == list_id or not path.is_dir():
+        if path.name == list_id or not (path / LIFE).is_file():
             continue
         store = ListStore(path, path.name, key)
         upkeep = Upkeep(store, give_receipt)

@@ -58,7 +58,11 @@ def test_init_says_who_signs_and_that_the_keys_are_not_encrypted(tmp_path):
     ("options", "says"),
     [
         (("--profile", "worn"), "it is fixed or body-worn"),
-        (("--profile", "body-worn", "--valid-hours", "25"), "more than 24 for body-worn"),
+        (("--profile", "body-worn"), "--area is missing"),
+        (
+            ("--profile", "body-worn", "--area", "47.3,8.5,300", "--valid-hours", "25"),
+            "more than 24 for body-worn",
+        ),
         (("--valid-hours", "inf"), "more than 720"),
         (("--area", "here"), "LAT,LON,METRES"),
         (("--area", "nan,8.54,300"), "latitude"),

@@ -45,6 +45,12 @@ def test_a_lamp_that_is_not_there_is_said(lamp, missing):
         Led(lamp).show(True)
 
 
+def test_a_kernel_without_triggers_has_lamps_too(lamp):
+    (lamp / "trigger").unlink()
+    Led(lamp).show(True)
+    assert (lamp / "brightness").read_text() == "255"
+
+
 def test_a_lamp_that_does_not_obey_is_said(lamp, monkeypatch):
     write = indicator.Path.write_text
     monkeypatch.setattr(

@@ -3,18 +3,24 @@
 import errno
 import logging
 import os
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from edge import limits
 from edge.errors import IndicatorUnavailable, StorageUnavailable
+from edge.files import private_folder
 from edge.protocol import list_key
 from edge.watchlist import store as storing
 from edge.watchlist.place import Fix
 from edge.watchlist.store import ListStore
 from edge.watchlist.sync import NO_LIST
+from edge.watchlist.upkeep import retire_others
 from tests.watchlist.lists import KEY, STORAGE_KEY, A, B, Device, delivery, listing, vouched
 from tests.watchlist.test_authorisation import (
     LIST,
@@ -467,6 +473,42 @@ def test_where_it_is_not_known_what_was_ordered_nothing_is_looked_for(device, co
     device.lists.resume()
     assert device.settle().offer(NEXT).version() == 6
     assert device.restart().version() == 6
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.sampled_from(["life.json", "record-*", "parts/*"]), st.integers(0, 10**6),
+       st.binary(min_size=1, max_size=12))  # fmt: skip
+def test_whatever_is_damaged_the_list_is_the_one_or_none(tmp_path, what, at, bytes_):
+    with tempfile.TemporaryDirectory(dir=tmp_path) as folder:
+        device = Device(Path(folder)).offer(GOOD)
+        path = sorted(device.folder.rglob(what))[0]
+        content = bytearray(path.read_bytes())
+        at %= len(content)
+        content[at : at + len(bytes_)] = bytes_
+        path.write_bytes(content)
+        device.restart()
+        assert device.version() in (5, None)
+        assert device.version() == 5 or device.said()
+        if device.version():
+            assert device.lists.current().search(A, NOW, 1)
+
+
+def test_lists_that_are_no_longer_obeyed_are_destroyed(tmp_path):
+    device = Device(tmp_path).offer(GOOD)
+    folder = tmp_path / "by-id"
+    for name in ("gate", "other"):
+        ListStore(private_folder(folder / name), name, STORAGE_KEY).save(GOOD.sealed, None)
+    (folder / "lost+found").mkdir()
+    retire_others(folder, "gate", STORAGE_KEY, device.time(), device.receipts)
+    (receipt,) = device.receipts.given.values()
+    assert (receipt.list.id, receipt.list.version, receipt.reason) == ("other", 5, "not-authorised")
+    assert [p.name for p in (folder / "other").rglob("*") if p.is_file()] == ["life.json"]
+    assert [*(folder / "gate").glob("record-*")]
+    assert not [*(folder / "lost+found").iterdir()]
+    retire_others(folder, "gate", STORAGE_KEY, device.time(), device.receipts)
+    assert len(device.receipts.given) == 1
 
 
 # --- A disk that refuses -------------------------------------------------------------------------

@@ -82,6 +82,7 @@ POSITION_FRESH_S = 5.0
 # --- Lists at rest (edge.watchlist.store) --------------------------------------------------------
 MAX_RECORD_BYTES = 1024 * 1024
 """A record names up to 8,000 pieces."""
+STOP_REASON_CHARS = 512
 MAX_LIFE_BYTES = 256 * 1024
 """Destructions that are not finished are few, unless the outbox takes no receipts for months."""
 

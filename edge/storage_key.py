@@ -3,7 +3,9 @@
 With a TPM the key lies in the state folder as a credential that `systemd-creds` made: only this
 chip opens it, so a copied card or disk is of no use. Without one it is a file of mode 0600, and
 whoever can read the disk can read the list: docs/forgetting.md says so plainly. The key protects
-nothing but lists, which can be fetched again; so one that cannot be opened is replaced.
+nothing but lists, which can be fetched again; so one that cannot be opened is replaced. A device
+that once had a TPM never falls back to a file by itself: while its TPM is away, the key lives in
+memory, and lists are fetched again after a restart.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 from edge import limits
-from edge.errors import ConfigError, StorageUnavailable
+from edge.errors import StorageUnavailable
 from edge.files import read_secret, write_atomically
 
 log = logging.getLogger(__name__)
@@ -42,7 +44,7 @@ class StorageKey:
     """
 
     key: bytes
-    held_by: Literal["TPM 2.0", "file"]
+    held_by: Literal["TPM 2.0", "file", "memory"]
 
     def __repr__(self) -> str:
         """Say what protects it; never the key."""
@@ -66,34 +68,42 @@ def storage_key(state_dir: Path, tpm: str = TPM) -> StorageKey:
             return StorageKey(_decoded(_creds(tpm, ["decrypt", str(sealed), "-"])), "TPM 2.0")
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             log.warning("%s cannot be opened by the TPM: made anew (%s)", sealed, _why(error))
-    elif plain.exists():
-        try:
-            return StorageKey(_decoded(read_secret(plain)), "file")
-        except ConfigError:
-            raise
-        except (OSError, ValueError) as error:
-            log.warning("%s cannot be read: made anew (%s)", plain, error)
-    return _make(sealed, plain, tpm)
-
-
-def _make(sealed: Path, plain: Path, tpm: str) -> StorageKey:
-    key = secrets.token_bytes(_BYTES)
-    text = base64.b64encode(key)
-    if not tpm.startswith("/") or Path(tpm).exists():
-        try:
-            credential = _creds(tpm, ["encrypt", *_SEAL, "-", "-"], text)
-            opened = _decoded(_creds(tpm, ["decrypt", "-", "-"], credential))
-        except (OSError, ValueError, subprocess.SubprocessError) as error:
-            log.warning("the TPM seals no storage key: it is kept in a file (%s)", _why(error))
-        else:
-            write_atomically(sealed, credential)
-            return StorageKey(opened, "TPM 2.0")
-    write_atomically(plain, text)
+    if (not tpm.startswith("/") or Path(tpm).exists()) and (key := _seal(sealed, tpm)):
+        _remove(plain)
+        return StorageKey(key, "TPM 2.0")
+    if sealed.exists():
+        log.warning("lists are kept until the next start only; remove %s to use a file", sealed)
+        return StorageKey(secrets.token_bytes(_BYTES), "memory")
     try:
-        sealed.unlink(missing_ok=True)
-    except OSError as error:
-        raise StorageUnavailable(f"{sealed}: cannot be removed: {error.strerror}") from error
+        return StorageKey(_decoded(read_secret(plain)), "file")
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:
+        log.warning("%s cannot be read: made anew (%s)", plain, error)
+    key = secrets.token_bytes(_BYTES)
+    write_atomically(plain, base64.b64encode(key))
     return StorageKey(key, "file")
+
+
+def _seal(sealed: Path, tpm: str) -> bytes | None:
+    """Return a new key that the TPM has sealed, and has opened again; None if it does not."""
+    text = base64.b64encode(secrets.token_bytes(_BYTES))
+    try:
+        credential = _creds(tpm, ["encrypt", *_SEAL, "-", "-"], text)
+        key = _decoded(_creds(tpm, ["decrypt", "-", "-"], credential))
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        log.warning("the TPM seals no storage key (%s)", _why(error))
+        return None
+    write_atomically(sealed, credential)
+    return key
+
+
+def _remove(plain: Path) -> None:
+    """Remove a key file that a TPM has made needless."""
+    try:
+        plain.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageUnavailable(f"{plain}: cannot be removed: {error.strerror}") from error
 
 
 def _creds(tpm: str, arguments: list[str], content: bytes = b"") -> bytes:

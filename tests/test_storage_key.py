@@ -108,13 +108,22 @@ def test_with_a_tpm_it_is_sealed_and_opened_by_it_alone(tmp_path, tpm):
     assert storage_key(tmp_path, tpm) == first
 
 
-def test_another_tpm_does_not_open_it_and_a_new_key_is_made(tmp_path, tpm, caplog):
+def test_without_its_tpm_nothing_falls_back_to_a_file(tmp_path, tpm, caplog):
+    """The disk in another device, or a TPM that is late at the start."""
     first = storage_key(tmp_path, tpm)
-    second = storage_key(tmp_path, NO_TPM)  # the disk in another device
-    assert second.key != first.key
-    assert second.held_by == "file"
+    away = storage_key(tmp_path, NO_TPM)
+    assert (away.held_by, away.key != first.key) == ("memory", True)
+    assert storage_key(tmp_path, NO_TPM).key != away.key
     assert "cannot be opened by the TPM" in caplog.text
-    assert {p.name for p in tmp_path.iterdir()} == {PLAIN}
+    assert {p.name for p in tmp_path.iterdir()} == {SEALED}
+    assert storage_key(tmp_path, tpm) == first, "it is back"
+
+
+def test_a_tpm_that_comes_later_takes_over(tmp_path, tpm):
+    in_file = storage_key(tmp_path, NO_TPM)
+    sealed = storage_key(tmp_path, tpm)
+    assert (sealed.held_by, sealed.key != in_file.key) == ("TPM 2.0", True)
+    assert {p.name for p in tmp_path.iterdir()} == {SEALED}
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 600, b"QUJD" * 100])

@@ -226,23 +226,14 @@ class ListStore:
             self._write_life(kept="")
             self._sweep()
 
-    def stop(self, reason: str) -> None:
-        """Remember an order to stop, until `resume`.
+    def order(self, stopped: str) -> None:
+        """Remember an order to stop, by its reason, or that it was lifted, by none.
 
         Raises:
             StorageUnavailable: it cannot be written down.
         """
         with self._lock:
-            self._write_life(stopped=reason)
-
-    def resume(self) -> None:
-        """Forget the order to stop.
-
-        Raises:
-            StorageUnavailable: it cannot be written down.
-        """
-        with self._lock:
-            self._write_life(stopped="")
+            self._write_life(stopped=stopped)
 
     def _write_life(self, **changes: object) -> None:
         life = msgspec.structs.replace(self._life, **changes)

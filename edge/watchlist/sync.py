@@ -141,14 +141,17 @@ class Watchlists:
             reason: by whose order, and why; in words.
 
         Raises:
-            StorageUnavailable: it holds now, but would not survive a restart.
+            StorageUnavailable: it holds now, but would not survive a restart yet; writing it down
+                is tried again.
         """
+        reason = reason.strip()[: limits.STOP_REASON_CHARS] or "no reason was given"
         with self._wake:
-            self._stopped, self._armed, gallery = reason, None, self._gallery
+            self._stopped = self._upkeep.stopped = reason
+            self._armed, gallery = None, self._gallery
             self._wake.notify()
         if gallery is not None:
             gallery.destroy()
-        self._store.stop(reason)
+        self._store.order(reason)
 
     def resume(self) -> None:
         """Lift an order to stop. The version that was destroyed does not return.
@@ -159,9 +162,10 @@ class Watchlists:
         Raises:
             StorageUnavailable: it cannot be noted: the device stays stopped.
         """
-        self._store.resume()
         with self._wake:
-            self._stopped, self._no_list = "", "resumed: waiting for a new version of the list"
+            self._store.order("")
+            self._stopped = self._upkeep.stopped = ""
+            self._no_list = "resumed: waiting for a new version of the list"
             self._wake.notify()
 
     def current(self) -> Gallery | None:

@@ -30,6 +30,7 @@ class Upkeep:
     """What is still to be done in a store. For one thread.
 
     Attributes:
+        stopped: why the device was ordered to stop, to be written down; empty if it was not.
         trouble: why it cannot be done at the moment, in words; empty if it can.
     """
 
@@ -42,6 +43,7 @@ class Upkeep:
         self._damaged = False
         self._look_through = True
         self._retry_at = 0.0
+        self.stopped = store.life.stopped
         self.trouble = ""
 
     def load(self) -> SealedList | None:
@@ -85,6 +87,8 @@ class Upkeep:
         if time.running < self._retry_at:
             return
         try:
+            if self.stopped != self._store.life.stopped:
+                self._store.order(self.stopped)
             if self._damaged:
                 self._store.discard()
                 self._damaged = False

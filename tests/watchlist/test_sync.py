@@ -323,6 +323,15 @@ def test_an_order_to_stop_holds_at_once_and_over_a_restart(device):
     assert device.offer(NEXT).version() == 6
 
 
+@pytest.mark.parametrize("reason", ["", " \n", "x" * 10**6])
+def test_an_order_to_stop_needs_no_good_reason(device, reason):
+    device.offer(GOOD).lists.stop(reason)
+    assert device.settle().version() is None
+    assert device.said().startswith("stopped by order: ")
+    assert len(device.said()) < 1000
+    assert "stopped by order" in device.restart().said()
+
+
 def test_an_order_to_stop_that_was_cut_off_is_carried_out_at_the_next_start(device):
     device.offer(GOOD)
     device.lists.stop("order")  # and the power goes
@@ -603,6 +612,15 @@ def test_an_order_to_stop_that_cannot_be_written_down_holds_and_is_said(device, 
         device.lists.stop("order")
     assert device.settle().version() is None
     assert "stopped by order" in device.said()
+    disk.state = "well"
+    device.later(limits.LIST_RETRY_S)
+    assert "stopped by order" in device.restart().said(), "written down when it could be"
+    assert device.files() == {"life.json"}
+    disk.state = "read-only"
+    with pytest.raises(StorageUnavailable):
+        device.lists.resume()
+    assert "stopped by order" in device.settle().said()
+    assert device.offer(NEXT).version() is None
 
 
 def test_a_list_that_ended_before_it_could_be_kept_does_not_return(device, disk):

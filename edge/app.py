@@ -29,6 +29,7 @@ from edge.health.notify import ServiceManager
 from edge.health.position import open_position
 from edge.health.telemetry import Monitor
 from edge.identity import device_key, opening_key, registration
+from edge.inference.open import BackEnds
 from edge.link.session import Link
 from edge.link.status import StatusPublisher
 from edge.pipeline import Counters, Observer, Pipeline
@@ -112,6 +113,12 @@ class Device:
             vision_config.detector,
             vision_config.embedder,
             vision_config.threads,
+            BackEnds(
+                wanted=vision_config.backend,
+                python=vision_config.accelerator_python,
+                edgetpu_device=vision_config.edgetpu_device,
+                cache=str(state_dir / "engines"),
+            ),
         )
         self._camera = open_camera(config.camera)
         root, device = config.broker.topic_root, config.device.id
@@ -221,6 +228,7 @@ class Device:
         self._trust.start()
         self._link.start()
         self._publisher.start()
+        self._vision.start(self._report_status)
         health = threading.Thread(target=self._watch_health, name="health", daemon=True)
         health.start()
         self._service.ready()
@@ -265,6 +273,7 @@ class Device:
 
     def _end(self) -> Report:
         self._pipeline.finish()
+        self._vision.close()
         self._reports.save()
         if not self._publisher.flush(limits.FLUSH_S):
             log.warning("%d events wait in the outbox for the next start", len(self._outbox))
@@ -328,12 +337,14 @@ class Device:
     def _report_status(self) -> None:
         gallery = self._lists.current()
         camera = self._camera.state
+        accelerators = tuple(each.status for each in self._vision.accelerators)
         reasons = (
             *self._lists.reasons,
             self._trust.reason,
             f"camera: {camera}" if camera != "ok" else "",
             self._reports.trouble,
             self._audit.trouble,
+            *(f"{a.back_end}: {a.reason}; the CPU goes on" for a in accelerators if a.reason),
         )
         reasons = tuple(reason for reason in reasons if reason)
         self._audit.watch(gallery, self._lists.stored(), reasons)
@@ -343,6 +354,7 @@ class Device:
             list=ListInForce(id=gallery.id, version=gallery.version, expires=int(gallery.expires))
             if gallery
             else None,
+            accelerators=accelerators,
             reasons=reasons,
         )
         if status != self._newest[0]:

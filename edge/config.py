@@ -139,6 +139,11 @@ class VisionConfig(_Section):
         detector: name in the manifest; empty means its default.
         embedder: name in the manifest; empty means its default.
         threads: CPU threads for inference.
+        backend: what runs the networks: "litert" (the CPU), "edgetpu", "tensorrt", or "auto": an
+            accelerator that is found at the start, else the CPU. The CPU goes on where one fails.
+        edgetpu_device: which Edge TPU: "usb", "pci", ":N", "usb:N" or "pci:N"; any if empty.
+        accelerator_python: Python that an accelerator's libraries are installed for; our own if
+            empty.
         fpir_target: wanted false positive identification rate of a track against the whole list.
             The stricter of this and the signed list's is used.
     """
@@ -147,6 +152,9 @@ class VisionConfig(_Section):
     detector: str = ""
     embedder: str = ""
     threads: Annotated[int, Meta(ge=1, le=16)] = 2
+    backend: Literal["auto", "litert", "edgetpu", "tensorrt"] = "auto"
+    edgetpu_device: Annotated[str, Meta(pattern=r"^(usb|pci|(usb|pci)?:[0-9]{1,2})?$")] = ""
+    accelerator_python: Annotated[str, Meta(max_length=1024)] = ""
     fpir_target: Annotated[float, Meta(gt=0, le=limits.FPIR_TARGET_LAXEST)] = (
         limits.FPIR_TARGET_DEFAULT
     )
@@ -297,5 +305,9 @@ def _anchor(config: Config, base: Path) -> Config:
             key_file=optional(config.broker.key_file),
         ),
         fleet=replace(config.fleet, root=absolute(config.fleet.root)),
-        vision=replace(config.vision, models_dir=absolute(config.vision.models_dir)),
+        vision=replace(
+            config.vision,
+            models_dir=absolute(config.vision.models_dir),
+            accelerator_python=absolute(config.vision.accelerator_python),
+        ),
     )

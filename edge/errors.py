@@ -96,3 +96,15 @@ class StorageUnavailable(Unavailable):
 
 class IndicatorUnavailable(Unavailable):
     """What shows people that the camera is armed does not show it: nothing is looked for."""
+
+
+class AcceleratorUnavailable(Unavailable):
+    """An accelerator is missing, hangs, has crashed or gives wrong results; the CPU goes on.
+
+    Attributes:
+        reason: which of these, in words that hold nothing else: they go into the status.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason

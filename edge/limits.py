@@ -135,6 +135,38 @@ MIN_DIMENSION = 16
 MAX_DIMENSION = 1024
 """Length of a template."""
 
+# --- Accelerators (rules in edge.inference.recovery) ---------------------------------------------
+ACCELERATOR_DEADLINE_S = 1.0
+"""An inference that takes longer is given up and repeated on the CPU: some ten times what the
+slowest model needs on an Edge TPU, and together with the CPU's turn within two seconds."""
+ACCELERATOR_START_S = 60.0
+"""Start of a process with its libraries, and models into the accelerator's memory."""
+TENSORRT_BUILD_S = 1800.0
+"""The same with TensorRT, which may have to build the engines first."""
+ACCELERATOR_RETRY_FIRST_S = 2.0
+ACCELERATOR_RETRY_MAX_S = 300.0
+"""A failed accelerator is tried again after 2, 4, 8, … at most 300 s."""
+ACCELERATOR_STEADY_S = 60.0
+"""One that has worked for so long begins again with the first pause."""
+ACCELERATOR_CHECK_S = 60.0
+"""How often a working accelerator is asked for a result that is known."""
+ACCELERATOR_TOLERANCE = 0.2
+"""Largest deviation of such a result: root mean square, as a part of the CPU's, ..."""
+ACCELERATOR_TOLERANCE_FLOOR = 0.02
+"""... and so much more. Two int8 runtimes differ by 0.06 (detector) and 0.14 (embedder); red and
+blue exchanged, or another picture's result, by at least 1.0 in some output of each network."""
+ACCELERATOR_CLOSE_S = 2.0
+"""At the end an accelerator's process has so long to let go before it is killed."""
+PROBE_S = 10.0
+"""Another interpreter has so long to say whether it finds a module."""
+EDGETPU_MEMORY_BYTES = 8 * 1024 * 1024
+"""An Edge TPU's memory for models; what is larger is fetched anew for each inference."""
+TENSORRT_MIN_MAJOR = 10
+TENSORRT_WORKSPACE_BYTES = 256 * 1024 * 1024
+MAX_ENGINE_BYTES = 256 * 1024 * 1024
+MAX_REPLY_BYTES = 64 * 1024
+"""Longest text between the device and an accelerator's process; models are longer."""
+
 # --- Vision ------------------------------------------------------------------------------------
 MIN_FRAME_SIDE = 16
 MAX_FACES = 200

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from demo import scene
 from demo.broker import free_port, running_broker
 
 SHIPPED = Path(__file__).resolve().parents[1] / "deploy" / "mosquitto" / "lethe.conf"
@@ -93,3 +94,11 @@ def embedded_broker():
     """The port of the broker of the demonstration."""
     with running_broker() as port:
         yield port
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory):
+    """The scene of the demonstration, as a video file."""
+    path = tmp_path_factory.mktemp("scene") / "scene.mp4"
+    scene.write(path)
+    return path

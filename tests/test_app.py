@@ -36,13 +36,6 @@ from tests.kit import make_owner, publish, recording_proxy, write_config
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory):
-    path = tmp_path_factory.mktemp("scene") / "scene.mp4"
-    scene.write(path)
-    return path
-
-
 @pytest.fixture
 def systemd(tmp_path):
     """What a service manager is told: a function that returns it, and how to reach it."""
@@ -158,7 +151,8 @@ def test_without_a_match_nothing_about_people_leaves_the_device(tmp_path, clip, 
     assert len(events) + len(telemetry) + len(statuses) == len(publications)
     for payload in statuses:
         status = json.loads(payload)
-        assert set(status) <= {"state", "software", "list", "reasons"}
+        assert set(status) <= {"state", "software", "list", "accelerators", "reasons"}
+        assert not status.get("accelerators")
         assert set(status["list"] or {}) <= {"id", "version", "expires"}
         assert not any(char.isdigit() for reason in status["reasons"] for char in reason)
     # Nor is there anything hidden in between: what else was sent asks for topics, by their names.

@@ -49,6 +49,7 @@ def examine(config_file: Path | None, now: float | None = None) -> Iterator[Find
     yield check_picamera2()
     if config_file is None:
         yield check_models(None)
+        yield from check_accelerators(None)
         yield check_disk(Path.cwd())
         return
     try:
@@ -58,6 +59,7 @@ def examine(config_file: Path | None, now: float | None = None) -> Iterator[Find
         return
     yield Finding("configuration", "ok", f"{config_file} is valid")
     yield check_models(Path(config.vision.models_dir) if config.vision.models_dir else None)
+    yield from check_accelerators(config.vision)
     yield check_keys(config)
     yield check_state_dir(Path(config.device.state_dir))
     yield check_storage_key(Path(TPM))
@@ -200,6 +202,46 @@ def check_models(folder: Path | None) -> Finding:
     except LetheError as error:
         return Finding("models", "problem", str(error), "restore the models from the release")
     return Finding("models", "ok", f"{', '.join(models)}: as in the manifest")
+
+
+def check_accelerators(
+    vision: configuration.VisionConfig | None, root: Path = Path("/")
+) -> Iterator[Finding]:
+    """Say which accelerators there are, which back end runs which network, and why not another.
+
+    Args:
+        vision: the device's configuration; its defaults if None.
+        root: the file system's root, or a folder like it.
+    """
+    from edge.inference.choice import choose
+    from edge.inference.manifest import load_manifest
+    from edge.inference.open import find_obstacles
+    from edge.inference.presence import find_edgetpus, find_gpu
+
+    vision = vision or configuration.VisionConfig()
+    gpu = find_gpu(vision.accelerator_python, root)
+    found = [*find_edgetpus(root), *([gpu] if gpu else [])]
+    for each in found:
+        says = f"{each.name}: {each.obstacle}" if each.obstacle else each.name
+        yield Finding("accelerator", "note" if each.obstacle else "ok", says, each.todo)
+    if not found:
+        yield Finding("accelerator", "ok", "none found")
+    try:
+        manifest = load_manifest(Path(vision.models_dir) if vision.models_dir else None)
+        networks = manifest.networks(vision.detector, vision.embedder)
+        obstacles = find_obstacles(vision.accelerator_python, root)
+        choices = choose(vision.backend, networks, obstacles)
+    except LetheError as error:
+        yield Finding("back end", "problem", str(error), "correct vision, or restore the models")
+        return
+    for role, choice in choices.items():
+        says = f"{role} on {choice.accelerator or 'the CPU'}"
+        reasons = [f"not {name}: {why}" for name, why in choice.refused.items()]
+        if choice.accelerator and (obstacle := obstacles[choice.accelerator]):
+            todo = "until that is mended, the CPU works"
+            yield Finding("back end", "note", f"{says}, as configured; {obstacle}", todo)
+        else:
+            yield Finding("back end", "ok", "; ".join([says, *reasons]))
 
 
 def check_hnswlib() -> Finding:

@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from edge import limits
 from edge.errors import ModelError
+from edge.protocol.status import Role
 
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 Shape = Annotated[tuple[Annotated[int, Meta(ge=1, le=1 << 20)], ...], Meta(max_length=5)]
@@ -46,7 +47,13 @@ class Output(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Variant(msgspec.Struct, frozen=True, kw_only=True):
-    """The same network in another file, for a processor that does not take the plain one."""
+    """The same network in another file, for a processor that does not take the plain one.
+
+    Its input and outputs are the plain file's: the same shapes and dtypes. "edgetpu" is what
+    `edgetpu_compiler` makes of the plain file, with its outputs in the same order. "qdq-onnx" names
+    its outputs as the manifest does and gives them as real values; TensorRT takes zero points of 0
+    only.
+    """
 
     file: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
     sha256: Sha256
@@ -205,8 +212,19 @@ class Manifest:
             raise ModelError(f"no embedder {name!r} in {self.folder}: {self._names(EmbedderModel)}")
         return name, model
 
-    def read(self, model: DetectorModel | EmbedderModel) -> bytes:
-        """Return the bytes of a model's file.
+    def networks(
+        self, detector: str = "", embedder: str = ""
+    ) -> dict[Role, DetectorModel | EmbedderModel]:
+        """Return what a device runs, by what it is for; a scout only if there is one."""
+        _, finder = self.detector(detector)
+        found: dict[Role, DetectorModel | EmbedderModel] = {"detector": finder}
+        if scout := self.scout(finder):
+            found["scout"] = scout
+        found["embedder"] = self.embedder(embedder)[1]
+        return found
+
+    def read(self, model: DetectorModel | EmbedderModel | Variant) -> bytes:
+        """Return the bytes of a model's file, or of a variant's.
 
         Raises:
             ModelError: missing, of another size, or its SHA-256 is not the manifest's.

@@ -15,6 +15,10 @@ from edge.errors import FormatError
 
 Kind = TypeVar("Kind", bound=msgspec.Struct)
 
+AcceleratorName = Literal["edgetpu", "tensorrt"]
+Role = Literal["detector", "scout", "embedder"]
+"""What a network is for."""
+
 
 class ListInForce(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which list, in which version, until when (seconds since 1970)."""
@@ -24,6 +28,22 @@ class ListInForce(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     expires: int
 
 
+class AcceleratorState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An accelerator for the models. Where it does not work, the CPU does: nothing is missed.
+
+    Attributes:
+        back_end: which.
+        networks: what it runs when it works.
+        state: "starting": not ready yet; "working"; "failed": will be tried again.
+        reason: why it has failed, in words; empty otherwise.
+    """
+
+    back_end: AcceleratorName
+    networks: tuple[Role, ...]
+    state: Literal["starting", "working", "failed"]
+    reason: str = ""
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The retained status document.
 
@@ -31,12 +51,14 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         state: "online", or "offline" as the last will or after a clean end.
         software: version of the software.
         list: the list in force, if any.
+        accelerators: those that the device was given, and how they are.
         reasons: why it is degraded, in words; empty if all is well.
     """
 
     state: Literal["online", "offline"]
     software: str = ""
     list: ListInForce | None = None
+    accelerators: tuple[AcceleratorState, ...] = ()
     reasons: tuple[str, ...] = ()
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge import limits
-from edge.inference.litert import LiteRtNetwork
 from edge.inference.manifest import EmbedderModel, load_manifest
+from edge.inference.open import BackEnds, Opened, open_networks
 from edge.vision import quality as quality_module
 from edge.vision.align import align
 from edge.vision.detect import Detector
@@ -27,7 +27,7 @@ class Vision:
         embedder_name: the embedder's name in the manifest.
         embedder_model: the embedder's entry in the manifest (impostor tail, dimension).
         models: what an event says of the models: name to the first 16 hex digits of the hash.
-        runtime: what runs them, for people.
+        accelerators: those that may run them; none unless asked for.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Vision:
         embedder_name: str,
         embedder_model: EmbedderModel,
         models: dict[str, str],
-        runtime: str,
+        opened: Opened,
         scout: Detector | None = None,
     ) -> None:
         self._detector = detector
@@ -49,7 +49,8 @@ class Vision:
         self.embedder_name = embedder_name
         self.embedder_model = embedder_model
         self.models = models
-        self.runtime = runtime
+        self._networks = opened.networks
+        self.accelerators = opened.accelerators
         self.embedder_id = embedder.embedder_id
         self.dimension = embedder.dimension
 
@@ -60,6 +61,7 @@ class Vision:
         detector: str = "",
         embedder: str = "",
         threads: int = 2,
+        back_ends: BackEnds | None = None,
     ) -> Vision:
         """Load the models.
 
@@ -68,37 +70,53 @@ class Vision:
             detector: name in the manifest; its default if empty.
             embedder: name in the manifest; its default if empty.
             threads: CPU threads for inference.
+            back_ends: what may run them beside the CPU; nothing if None. Accelerators are used
+                after `start`.
 
         Raises:
-            ModelError: a file is missing, altered, or not what the manifest says.
+            ModelError: a file is missing, altered, or not what the manifest says; or the back end
+                that is named can run nothing.
         """
         manifest = load_manifest(models_dir)
         detector, detector_model = manifest.detector(detector)
         scout_model = manifest.scout(detector_model)
         embedder, embedder_model = manifest.embedder(embedder)
-        detector_network = LiteRtNetwork(
-            manifest.read(detector_model), detector_model, threads=threads
+        opened = open_networks(
+            manifest,
+            manifest.networks(detector, embedder),
+            threads=threads,
+            back_ends=back_ends or BackEnds(),
         )
-        embedder_network = LiteRtNetwork(
-            manifest.read(embedder_model), embedder_model, threads=threads
-        )
-        scout = (
-            Detector(
-                LiteRtNetwork(manifest.read(scout_model), scout_model, threads=threads), scout_model
-            )
-            if scout_model
-            else None
-        )
+        scout = Detector(opened.networks["scout"], scout_model) if scout_model else None
         return cls(
-            Detector(detector_network, detector_model),
-            Embedder(embedder_network, embedder_model),
+            Detector(opened.networks["detector"], detector_model),
+            Embedder(opened.networks["embedder"], embedder_model),
             detector_name=detector,
             embedder_name=embedder,
             embedder_model=embedder_model,
             models={detector: detector_model.sha256[:16], embedder: embedder_model.sha256[:16]},
-            runtime=detector_network.runtime,
+            opened=opened,
             scout=scout,
         )
+
+    def start(self, on_change: Callable[[], None] = lambda: None) -> None:
+        """Begin to make the accelerators ready; until they are, and without any, the CPU works.
+
+        Args:
+            on_change: called when one works or fails, by any thread.
+        """
+        for accelerator in self.accelerators:
+            accelerator.start(on_change)
+
+    def close(self) -> None:
+        """Let go of the accelerators."""
+        for accelerator in self.accelerators:
+            accelerator.close()
+
+    @property
+    def runtime(self) -> str:
+        """What runs the models now, for people."""
+        return "; ".join(f"{name}: {net.runtime}" for name, net in self._networks.items())
 
     @property
     def detail(self) -> int:

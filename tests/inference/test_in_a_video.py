@@ -1,0 +1,170 @@
+"""An accelerator that fails in the middle of a video: every frame's result is the CPU's."""
+
+import json
+import queue
+import time
+from itertools import pairwise
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from demo import scene
+from demo.broker import running_broker
+from edge import config, limits
+from edge.app import Device
+from edge.camera.file import VideoFile
+from edge.config import BrokerConfig
+from edge.identity import device_key
+from edge.inference.open import BackEnds
+from edge.vision.engine import Vision
+from fleet.events import listen
+from tests.inference.simulated import SimulatedCoral, SimulatedGpu
+from tests.kit import DATA, make_owner, publish, write_config
+
+FAULT_AT, END_AT = 75, 105
+"""Frames of the scene: the enrolled person is in it from 45 on."""
+PATIENCE = 60.0
+
+
+@pytest.fixture(scope="module")
+def vision():
+    return Vision.open()
+
+
+@pytest.fixture(scope="module")
+def owner(tmp_path_factory, vision):
+    return make_owner(tmp_path_factory.mktemp("owner") / "owner", vision, scene.ENROLLED)
+
+
+def run(folder, clip, owner, saw=lambda _device, _index: None, **options):
+    """Run the device on the scene; return faces by frame, candidates, statuses."""
+    frames, events, statuses, device = {}, queue.SimpleQueue(), [], None
+
+    def observe(frame, faces, _tracks):
+        frames[frame.index] = [(f.box, f.score, f.landmarks.tolist()) for f in faces]
+        saw(device, frame.index)
+        if frame.index == END_AT:
+            device.stop()
+
+    with running_broker() as port:
+        publish(owner, port)
+        (folder / "state").mkdir(mode=0o700)
+        trusted = [device_key(folder / "state").public_key()]
+        link = listen(BrokerConfig(port=port), events.put, trusted=trusted)
+        link.subscribe(
+            "lethe/device/+/status", lambda _t, body: statuses.append(json.loads(body)), 9999
+        )
+        path = write_config(folder, clip, port, owner, **options)
+        device = Device(config.load(path), observer=SimpleNamespace(saw=observe))
+        report = device.run()
+        data = [events.get(timeout=20).event.data for _ in range(report.candidates)]
+        patience = time.monotonic() + 20
+        while statuses[-1]["state"] != "offline" and time.monotonic() < patience:
+            time.sleep(0.01)
+        link.close()
+    return frames, [(d.entry, d.score, d.first_frame, d.last_frame) for d in data], statuses
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory, clip, owner):
+    """What the CPU alone makes of it."""
+    return run(tmp_path_factory.mktemp("cpu"), clip, owner, backend="litert")
+
+
+def until(device, state):
+    patience = time.monotonic() + PATIENCE
+    while (found := device._vision.accelerators[0].status.state) != state:
+        assert time.monotonic() < patience, found
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize(
+    ("kind", "back_end", "fault", "reason"),
+    [
+        (SimulatedCoral, "edgetpu", "hang", "it does not answer"),
+        (SimulatedCoral, "edgetpu", "unplug", "its process has ended"),
+        (SimulatedGpu, "tensorrt", "crash", "its process has ended"),
+    ],
+)
+def test_the_device_goes_on_and_says_so(
+    tmp_path, clip, owner, expected, monkeypatch, kind, back_end, fault, reason
+):
+    """A fault in the middle; later the accelerator works again, and is used."""
+    monkeypatch.setattr(limits, "ACCELERATOR_RETRY_FIRST_S", 0.2)
+    simulated = kind(tmp_path / "simulated")
+    models = simulated.models(tmp_path / "models")
+
+    def saw(device, index):
+        if index == 0:
+            until(device, "working")
+        elif index == FAULT_AT - 1:
+            simulated.inject(fault)
+        elif index == FAULT_AT:
+            # Nothing is left to chance: it fails in this frame, and works again before the end.
+            assert simulated.log()[-1] == fault
+            until(device, "failed")
+        elif index == FAULT_AT + 20:
+            simulated.plug()
+            until(device, "working")
+
+    frames, candidates, statuses = run(
+        tmp_path, clip, owner, saw,
+        backend=back_end, models_dir=models, accelerator_python=simulated.python,
+    )  # fmt: skip
+    assert list(frames) == list(range(END_AT + 1))
+    assert sum(len(faces) for faces in frames.values()) > END_AT / 2
+    assert frames == expected[0]
+    assert candidates == expected[1]
+    assert len(candidates) == 1
+    told = [(a["state"], a["reason"]) for s in statuses for a in s["accelerators"]]
+    changes = [told[0], *(after for before, after in pairwise(told) if before != after)]
+    assert changes[0] == ("starting", "")
+    assert ("failed", reason) in changes
+    assert changes[-1] == ("working", "")
+    degraded = [s for s in statuses if s["reasons"]]
+    assert any(f"{back_end}: {reason}; the CPU goes on" in s["reasons"] for s in degraded)
+    networks = ["detector", "embedder"] if back_end == "tensorrt" else ["detector"]
+    assert all(a["networks"] == networks for s in statuses for a in s["accelerators"])
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not DATA.is_dir(), reason="the research data is not in ../shared/data")
+def test_a_hang_a_crash_and_an_unplugging_in_one_real_video(tmp_path, monkeypatch, vision):
+    """Detector and embedder of every frame, against the CPU alone."""
+    monkeypatch.setattr(limits, "ACCELERATOR_RETRY_FIRST_S", 0.2)
+    monkeypatch.setattr(limits, "EDGETPU_MEMORY_BYTES", 16 << 20)  # so that both run on it
+    coral = SimulatedCoral(tmp_path / "coral")
+    guarded = Vision.open(
+        coral.models(tmp_path / "models"),
+        back_ends=BackEnds(wanted="edgetpu", python=str(coral.python)),
+    )
+    (accelerator,) = guarded.accelerators
+    faults = {40: "hang", 80: "crash", 120: "unplug"}
+    compared = 0
+    guarded.start()
+    try:
+        for frame in VideoFile(DATA / "video" / "stage_360p.mp4").frames():
+            if frame.index in (0, 60, 100, 140):
+                coral.plug()
+                until(SimpleNamespace(_vision=guarded), "working")
+            if frame.index in faults:
+                # In the middle of a frame: the detector has run, the embedder is next.
+                coral.inject(faults[frame.index], shape=(1, 112, 112, 3))
+            faces, expected = guarded.detect(frame.image, 0.4), vision.detect(frame.image, 0.4)
+            assert [f.box for f in faces] == [f.box for f in expected]
+            assert [f.score for f in faces] == [f.score for f in expected]
+            for face, other in zip(faces[:2], expected, strict=False):
+                np.testing.assert_array_equal(face.landmarks, other.landmarks)
+                np.testing.assert_array_equal(
+                    guarded.embed(frame.image, face), vision.embed(frame.image, other)
+                )
+                compared += 1
+            if frame.index == 160:
+                break
+        assert coral.log().count("opened") == 2 * 4  # two networks, four starts
+        assert [entry for entry in coral.log() if entry != "opened"] == list(faults.values())
+        assert compared > 160
+        assert accelerator.status.state == "working"
+    finally:
+        guarded.close()

@@ -1,0 +1,1 @@
+"""The part of cuda-python that Lethe uses."""

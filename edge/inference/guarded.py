@@ -20,7 +20,7 @@ from edge import limits
 from edge.errors import AcceleratorUnavailable, LetheError
 from edge.inference.base import ModelSpec, Network, check_pixels
 from edge.inference.isolated import REFUSES, WRONG, Isolated
-from edge.inference.recovery import Recovery
+from edge.inference.recovery import Recovery, State
 from edge.protocol.status import AcceleratorName, AcceleratorState, Role
 
 log = logging.getLogger(__name__)
@@ -103,6 +103,11 @@ class Accelerator:
         self._on_change = on_change
         self._thread.start()
 
+    def wait(self, state: State, seconds: float) -> bool:
+        """Wait until it is in a state; return whether it is."""
+        with self._wake:
+            return self._wake.wait_for(lambda: self._recovery.state == state, seconds)
+
     def run(self, number: int, pixels: NDArray[np.uint8]) -> Results | None:
         """Run a network; None if it cannot be done here, now.
 
@@ -168,7 +173,7 @@ class Accelerator:
                 if self._closing:
                     process.kill()
             runtime = process.load((job.read() for job in self._jobs), self._start_s)
-            self._check(process, self._start_s)
+            self._check(process, limits.ACCELERATOR_START_S)  # the first inference is slow
         except LetheError as error:
             if process is not None:
                 process.kill()
@@ -181,6 +186,7 @@ class Accelerator:
             self.runtime = runtime
             self._trusted = process
             self._recovery.passed(time.monotonic())
+            self._wake.notify_all()
         log.info("%s works: %s", self.back_end, runtime)
         self._on_change()
 

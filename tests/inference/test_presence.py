@@ -7,6 +7,7 @@ import pytest
 
 from edge.inference.open import find_obstacles
 from edge.inference.presence import find_edgetpus, find_gpu
+from tests.inference.simulated import SimulatedGpu
 
 
 def usb(root, vendor, product):
@@ -81,6 +82,14 @@ def test_a_jetson_without_tensorrt(tmp_path):
         found = find_gpu(python, tmp_path)
         assert found.name == "NVIDIA Jetson Orin Nano Developer Kit"
         assert "tensorrt and cuda not installed" in found.obstacle
+
+
+def test_a_jetson_whose_tensorrt_is_installed_for_another_python(tmp_path):
+    jetson(tmp_path)
+    python = str(SimulatedGpu(tmp_path / "gpu").python)
+    assert find_gpu(python, tmp_path).obstacle == ""
+    assert find_obstacles(python, tmp_path)["tensorrt"] == ""
+    assert find_obstacles("", tmp_path)["tensorrt"]
 
 
 def test_an_interpreter_that_is_not_there_has_nothing(tmp_path):

@@ -16,6 +16,7 @@ from cli import doctor as command
 from edge.config import DeviceConfig
 from edge.health import doctor
 from edge.health.finding import Finding
+from tests.inference.simulated import SimulatedCoral
 
 NOW = 1_790_000_000.0  # September 2026
 
@@ -170,6 +171,61 @@ def test_missing_models_are_a_problem(tmp_path: Path) -> None:
     finding = doctor.check_models(tmp_path)
     assert finding.state == "problem"
     assert "manifest.json" in finding.says
+
+
+def accelerators(root: Path, **vision: object) -> list[Finding]:
+    section = doctor.configuration.parse_section(vision, doctor.configuration.VisionConfig)
+    return list(doctor.check_accelerators(section, root))
+
+
+def test_without_accelerators_the_cpu_is_chosen_and_it_says_why(tmp_path: Path) -> None:
+    found = accelerators(tmp_path)
+    assert [f.check for f in found] == ["accelerator", "back end", "back end"]
+    assert {f.state for f in found} == {"ok"}
+    for finding, role in zip(found[1:], ("detector", "embedder"), strict=True):
+        assert finding.says.startswith(f"{role} on the CPU; not tensorrt: no NVIDIA GPU found")
+        assert "not edgetpu: no Edge TPU found" in finding.says
+
+
+def test_an_edge_tpu_without_its_library_is_a_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/apex_0").touch()
+    monkeypatch.setattr("ctypes.util.find_library", lambda _name: None)
+    found = accelerators(tmp_path)
+    assert found[0].state == "note"
+    assert "libedgetpu.so.1 is not installed" in found[0].says
+    assert "libedgetpu1-std" in found[0].todo
+    assert "not edgetpu: libedgetpu.so.1 is not installed" in found[1].says
+
+
+def test_what_fits_the_edge_tpu_and_what_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = SimulatedCoral(tmp_path / "coral").models(tmp_path / "models")
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/apex_0").touch()
+    monkeypatch.setattr("ctypes.util.find_library", lambda _name: "libedgetpu.so.1")
+    found = accelerators(tmp_path, models_dir=str(models))
+    assert [f.state for f in found] == ["ok", "ok", "ok"]
+    assert found[1].says.startswith("detector on edgetpu")
+    assert found[2].says.startswith("embedder on the CPU")
+    assert "do not fit" in found[2].says
+
+
+def test_an_accelerator_that_is_named_but_not_there(tmp_path: Path) -> None:
+    models = SimulatedCoral(tmp_path / "coral").models(tmp_path / "models")
+    found = accelerators(tmp_path, models_dir=str(models), backend="edgetpu")
+    assert (found[1].state, found[1].todo) == ("note", "until that is mended, the CPU works")
+    assert "no Edge TPU found" in found[1].says
+
+
+def test_an_accelerator_that_is_named_and_has_no_models(tmp_path: Path) -> None:
+    none = SimulatedCoral(tmp_path / "coral").models(tmp_path / "models", "no model at all")
+    found = accelerators(tmp_path, models_dir=str(none), backend="edgetpu")
+    assert found[-1].state == "problem"
+    assert "can run nothing" in found[-1].says
 
 
 def test_state_folder(tmp_path: Path) -> None:

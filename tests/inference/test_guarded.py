@@ -8,6 +8,7 @@ import pytest
 
 from edge import limits
 from edge.errors import ModelError
+from edge.inference import guarded
 from edge.inference.guarded import Accelerator, GuardedNetwork, Job, known_results
 from edge.inference.isolated import HANGS, REFUSES, WRONG
 from edge.inference.litert import LiteRtNetwork
@@ -144,6 +145,23 @@ def test_a_file_that_is_altered_later_is_refused_at_the_next_start(stand):
     assert stand.right(1)
     stand.wait("failed", "failed")
     assert stand.history[-1] == ("failed", REFUSES)
+
+
+@pytest.mark.parametrize("name", sorted(load_manifest().models()))
+def test_the_check_tells_a_right_result_from_a_wrong_one(name):
+    """Exchanged colours, another picture, nothing at all: each is off by more than is allowed."""
+    model = load_manifest().models()[name]
+    cpu = LiteRtNetwork(load_manifest().read(model), model, threads=2)
+    (picture, right), (_, other) = known_results(cpu, model)
+    exchanged = cpu.run(np.ascontiguousarray(picture[..., ::-1]))
+    nothing = {name: np.zeros_like(values) for name, values in right.items()}
+    for wrong in (exchanged, other, nothing):
+        assert max(guarded._deviation(wrong[output], right[output]) for output in right) > 1.2
+    noise = np.random.default_rng(1)
+    for output, values in right.items():  # farther off than another runtime is
+        spread = 0.14 * np.sqrt(np.mean(values**2))
+        near = values + noise.normal(0, spread, values.shape).astype(np.float32)
+        assert guarded._deviation(near, right[output]) < 1
 
 
 def test_it_can_be_closed_while_it_loads(tmp_path):

@@ -137,8 +137,7 @@ MAX_DIMENSION = 1024
 
 # --- Accelerators (rules in edge.inference.recovery) ---------------------------------------------
 ACCELERATOR_DEADLINE_S = 1.0
-"""An inference that takes longer is given up and repeated on the CPU: some ten times what the
-slowest model needs on an Edge TPU, and together with the CPU's turn within two seconds."""
+"""An inference that takes longer is repeated on the CPU: both together within two seconds."""
 ACCELERATOR_START_S = 60.0
 """Start of a process with its libraries, and models into the accelerator's memory."""
 TENSORRT_BUILD_S = 1800.0

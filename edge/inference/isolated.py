@@ -23,7 +23,7 @@ from edge.inference.wire import Kind, encode_job, plan, receive, send
 Answer = TypeVar("Answer")
 
 _ROOT = Path(__file__).resolve().parents[2]
-_START = (
+_BOOTSTRAP = (
     "import runpy, sys; sys.path.append(sys.argv.pop(1)); "
     "runpy.run_module('edge.inference.worker', run_name='__main__', alter_sys=True)"
 )
@@ -61,29 +61,31 @@ class Isolated:
         self._slots, size = plan(models)
         self._job = encode_job(back_end, options, self._slots)
         self._sequence = 0
-        memory = os.memfd_create("lethe-accelerator")
         try:
+            self._start(python or sys.executable, size)
+        except OSError as error:
+            raise AcceleratorUnavailable(REFUSES, str(error)) from error
+
+    def _start(self, python: str, size: int) -> None:
+        with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
+            memory = os.memfd_create("lethe-accelerator")
+            theirs.callback(os.close, memory)
             os.ftruncate(memory, size)
             self._memory = mmap.mmap(memory, size)
-            theirs_in, self._requests = os.pipe()
-            self._replies, theirs_out = os.pipe()
-            passed = (theirs_in, theirs_out, memory)
+            requests, self._requests = os.pipe()
+            theirs.callback(os.close, requests)
+            ours.callback(os.close, self._requests)
+            self._replies, replies = os.pipe()
+            theirs.callback(os.close, replies)
+            ours.callback(os.close, self._replies)
+            os.set_blocking(self._requests, False)  # who takes nothing must not hold us up
+            passed = (requests, replies, memory)
             numbers = [str(number) for number in (*passed, os.getpid())]
-            command = [python or sys.executable, "-c", _START, str(_ROOT), *numbers]
-            try:
-                self._process = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, cwd="/", pass_fds=passed
-                )
-            except OSError as error:
-                os.close(self._requests)
-                os.close(self._replies)
-                raise AcceleratorUnavailable(REFUSES, f"{command[0]}: {error}") from error
-            finally:
-                os.close(theirs_in)
-                os.close(theirs_out)
-        finally:
-            os.close(memory)
-        os.set_blocking(self._requests, False)  # a process that takes nothing must not hold us up
+            command = [python, "-c", _BOOTSTRAP, str(_ROOT), *numbers]
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, cwd="/", pass_fds=passed
+            )
+            ours.pop_all()  # closed by `close`
 
     def load(self, contents: Iterable[bytes], seconds: float) -> str:
         """Load the networks.

@@ -43,7 +43,8 @@ def main(arguments: Sequence[str]) -> int:
     """
     requests, replies, memory, parent = (int(argument) for argument in arguments)
     if not _bind_to(parent):
-        return 0
+        sys.stderr.write("the device is gone, or the interpreter is a script that does not exec\n")
+        return 1
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # libraries may print; stdout is not theirs
     shared = mmap.mmap(memory, os.fstat(memory).st_size)
     try:

@@ -69,6 +69,7 @@ class Stand:
 @pytest.fixture
 def stand(tmp_path, monkeypatch):
     monkeypatch.setattr(limits, "ACCELERATOR_RETRY_FIRST_S", 0.1)
+    monkeypatch.setattr(limits, "ACCELERATOR_DEADLINE_S", PATIENCE)  # a busy machine is no hang
     stand = Stand(tmp_path)
     yield stand
     stand.accelerator.close()
@@ -83,12 +84,14 @@ def test_the_cpu_works_until_the_accelerator_does(stand):
     assert "Edge TPU" in stand.network.runtime
 
 
-def test_a_fault_costs_no_result_and_it_is_used_again_when_it_works(stand):
+def test_a_fault_costs_no_result_and_it_is_used_again_when_it_works(stand, monkeypatch):
     stand.start().wait("working")
     stand.coral.inject("hang")
+    monkeypatch.setattr(limits, "ACCELERATOR_DEADLINE_S", 0.5)
     began = time.monotonic()
     assert stand.right(1)
-    assert time.monotonic() - began >= limits.ACCELERATOR_DEADLINE_S
+    assert time.monotonic() - began >= 0.5
+    monkeypatch.setattr(limits, "ACCELERATOR_DEADLINE_S", PATIENCE)
     assert stand.history[-1] == ("failed", HANGS)
     assert stand.right(2)
     stand.wait("working", "failed", "working")
@@ -132,8 +135,7 @@ def test_a_process_that_cannot_be_killed_is_not_given_a_rival(stand, monkeypatch
     assert stand.right(1)
     stand.wait("failed", "failed")
     assert stand.coral.log().count("opened") == 1
-    monkeypatch.undo()
-    monkeypatch.setattr(limits, "ACCELERATOR_RETRY_FIRST_S", 0.1)
+    monkeypatch.delattr(process, "gone")
     stand.wait("failed", "working")
 
 

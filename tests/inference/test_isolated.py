@@ -1,6 +1,8 @@
 """An accelerator's process: what it computes, how it may fail, and that it never stays behind."""
 
 import contextlib
+import errno
+import gc
 import os
 import shlex
 import signal
@@ -173,6 +175,27 @@ def test_no_such_interpreter(rig):
     assert caught.value.reason == REFUSES
 
 
+def open_files():
+    gc.collect()  # an error's traceback holds what had been made
+    return set(os.listdir("/proc/self/fd"))
+
+
+def test_a_process_that_cannot_be_started_leaves_nothing_open(rig, monkeypatch):
+    """Every step of the start fails once."""
+    rig = rig()
+
+    def fail(*_arguments, **_options):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    for step in ("os.memfd_create", "os.ftruncate", "mmap.mmap", "os.pipe", "subprocess.Popen"):
+        before = open_files()
+        with monkeypatch.context() as patched:
+            patched.setattr(f"edge.inference.isolated.{step}", fail)
+            with pytest.raises(AcceleratorUnavailable, match="Too many open files"):
+                rig.start()
+        assert open_files() <= before
+
+
 def script(folder, text):
     path = folder / "script"
     path.write_text(f"#!/bin/sh\n{text}\n", "utf-8")
@@ -185,6 +208,7 @@ def script(folder, text):
     [
         ("exec sleep 1000", 0.3, HANGS),  # takes nothing from the pipe
         ("exit 3", PATIENCE, ENDED),
+        (f'{shlex.quote(sys.executable)} "$@"', PATIENCE, ENDED),  # not its child, but a grandchild
         ('printf "what is this, no frame" >/proc/self/fd/$5', PATIENCE, WRONG),
     ],
 )

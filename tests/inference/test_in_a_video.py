@@ -2,6 +2,7 @@
 
 import json
 import queue
+import shutil
 import time
 from itertools import pairwise
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ from edge.camera.file import VideoFile
 from edge.config import BrokerConfig
 from edge.identity import device_key
 from edge.inference.open import BackEnds
-from edge.protocol.event import Candidate, Ended
+from edge.protocol.event import AuditHead, Candidate, Ended
 from edge.vision.engine import Vision
 from fleet.events import listen
 from fleet.ledger import Keys
@@ -41,18 +42,21 @@ def owner(tmp_path_factory, vision):
 
 
 def run(folder, clip, owner, saw=lambda _device, _index: None, **options):
-    """Run the device on the scene; return faces by frame, the one candidate's life, statuses."""
+    """Run the device on the scene; return tracks by frame, the one candidate's life, statuses."""
     frames, events, statuses, device = {}, queue.SimpleQueue(), [], None
 
-    def observe(frame, faces, _tracks):
-        frames[frame.index] = [(f.box, f.score, f.landmarks.tolist()) for f in faces]
+    def observe(frame, tracks):
+        frames[frame.index] = [
+            (seen.track.id, seen.track.face.box, seen.track.face.score, seen.decision)
+            for seen in tracks
+        ]
         saw(device, frame.index)
         if frame.index == END_AT:
             device.stop()
 
     with running_broker() as port:
         publish(owner, port)
-        (folder / "state").mkdir(mode=0o700)
+        shutil.copytree(owner.folder.parent / "state", folder / "state")  # as it was enrolled
         keys = Keys(named={"camera-1": device_key(folder / "state").public_key()})
         link = listen(BrokerConfig(port=port), events.put, keys=keys)
         link.subscribe(
@@ -64,11 +68,11 @@ def run(folder, clip, owner, saw=lambda _device, _index: None, **options):
         told = [events.get(timeout=20).event.data]
         while not isinstance(told[-1], Ended):
             told.append(events.get(timeout=20).event.data)
+        told = [data for data in told if not isinstance(data, AuditHead)]
         patience = time.monotonic() + 20
         while statuses[-1]["state"] != "offline" and time.monotonic() < patience:
             time.sleep(0.01)
         link.close()
-    assert events.empty()
     return frames, [said_of_the_person(data) for data in told], statuses
 
 
@@ -101,26 +105,29 @@ def test_the_device_goes_on_and_says_so(
     simulated = kind(tmp_path / "simulated")
     models = simulated.models(tmp_path / "models")
 
+    hit = []
+
     def saw(device, index):
+        accelerator = device._vision.accelerators[0]
         if index == 0:
-            assert device._vision.accelerators[0].wait("working", PATIENCE)
-        elif index == FAULT_AT - 1:
+            assert accelerator.wait("working", PATIENCE)
+        elif index == FAULT_AT:
             monkeypatch.setattr(limits, "ACCELERATOR_DEADLINE_S", DEADLINE)
             simulated.inject(fault)
-        elif index == FAULT_AT:
+        elif not hit and fault in simulated.log():  # whenever faces were looked for next
             monkeypatch.setattr(limits, "ACCELERATOR_DEADLINE_S", PATIENCE)
-            # Nothing is left to chance: it failed in this frame, and works again before the end.
-            assert fault in simulated.log()
-        elif index == FAULT_AT + 20:
+            hit.append(index)
+        elif hit and index == hit[0] + 10:
             simulated.plug()
-            assert device._vision.accelerators[0].wait("working", PATIENCE)
+            assert accelerator.wait("working", PATIENCE)
 
     frames, candidates, statuses = run(
         tmp_path, clip, owner, saw,
         backend=back_end, models_dir=models, accelerator_python=simulated.python,
     )  # fmt: skip
+    assert FAULT_AT < hit[0] < END_AT - 10
     assert list(frames) == list(range(END_AT + 1))
-    assert sum(len(faces) for faces in frames.values()) > END_AT / 2
+    assert sum(len(tracks) for tracks in frames.values()) > END_AT
     assert frames == expected[0]
     assert candidates == expected[1]
     assert candidates[0][0] is Candidate
@@ -131,7 +138,7 @@ def test_the_device_goes_on_and_says_so(
     assert changes[-1] == ("working", "")
     degraded = [s for s in statuses if s["reasons"]]
     assert any(f"{back_end}: {reason}; the CPU goes on" in s["reasons"] for s in degraded)
-    networks = ["detector", "embedder"] if back_end == "tensorrt" else ["detector"]
+    networks = ["detector", "scout", *(["embedder"] if back_end == "tensorrt" else [])]
     assert all(a["networks"] == networks for s in statuses for a in s["accelerators"])
 
 
@@ -172,7 +179,7 @@ def test_a_hang_a_crash_and_an_unplugging_in_one_real_video(tmp_path, monkeypatc
             monkeypatch.setattr(limits, "ACCELERATOR_DEADLINE_S", PATIENCE)
             if frame.index == 160:
                 break
-        assert coral.log().count("opened") == 2 * 4  # two networks, four starts
+        assert coral.log().count("opened") == 3 * 4  # three networks, four starts
         assert [entry for entry in coral.log() if entry != "opened"] == list(faults.values())
         assert compared > 160
         assert accelerator.status.state == "working"

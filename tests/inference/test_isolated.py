@@ -177,7 +177,7 @@ def test_no_such_interpreter(rig):
 
 def open_files():
     gc.collect()  # an error's traceback holds what had been made
-    return set(os.listdir("/proc/self/fd"))
+    return set(Path("/proc/self/fd").iterdir())
 
 
 def test_a_process_that_cannot_be_started_leaves_nothing_open(rig, monkeypatch):

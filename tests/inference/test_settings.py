@@ -13,9 +13,10 @@ FILE = """
 id = "gate"
 [camera]
 source = "clip.mp4"
+[fleet]
+root = "root.json"
 [watchlist]
 id = "missing"
-owner_keys = ["owner.pub"]
 [vision]
 backend = "edgetpu"
 accelerator_python = "{python}"

@@ -180,9 +180,9 @@ def accelerators(root: Path, **vision: object) -> list[Finding]:
 
 def test_without_accelerators_the_cpu_is_chosen_and_it_says_why(tmp_path: Path) -> None:
     found = accelerators(tmp_path)
-    assert [f.check for f in found] == ["accelerator", "back end", "back end"]
+    assert [f.check for f in found] == ["accelerator", *["back end"] * 3]
     assert {f.state for f in found} == {"ok"}
-    for finding, role in zip(found[1:], ("detector", "embedder"), strict=True):
+    for finding, role in zip(found[1:], ("detector", "scout", "embedder"), strict=True):
         assert finding.says.startswith(f"{role} on the CPU; not tensorrt: no NVIDIA GPU found")
         assert "not edgetpu: no Edge TPU found" in finding.says
 
@@ -208,10 +208,11 @@ def test_what_fits_the_edge_tpu_and_what_does_not(
     (tmp_path / "dev/apex_0").touch()
     monkeypatch.setattr("ctypes.util.find_library", lambda _name: "libedgetpu.so.1")
     found = accelerators(tmp_path, models_dir=str(models))
-    assert [f.state for f in found] == ["ok", "ok", "ok"]
+    assert [f.state for f in found] == ["ok"] * 4
     assert found[1].says.startswith("detector on edgetpu")
-    assert found[2].says.startswith("embedder on the CPU")
-    assert "do not fit" in found[2].says
+    assert found[2].says.startswith("scout on edgetpu")
+    assert found[3].says.startswith("embedder on the CPU")
+    assert "do not fit" in found[3].says
 
 
 def test_an_accelerator_that_is_named_but_not_there(tmp_path: Path) -> None:

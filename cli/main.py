@@ -21,6 +21,7 @@ COMMANDS = {
     "events": "Follow and verify what devices report.",
     "audit": "Read and check what a device recorded.",
     "evaluate": "Measure the models, on your own pictures or on research data.",
+    "bench": "Measure what it costs, beside peers, in one run.",
     "doctor": "Check this machine, and the configuration if one is given.",
     "test": "Run every check and test of the project.",
 }

@@ -15,6 +15,7 @@ import msgspec
 from edge import __version__, limits
 from edge.audit.diary import Diary
 from edge.audit.log import AuditLog
+from edge.camera.base import Camera
 from edge.camera.open import open_camera
 from edge.config import Config
 from edge.errors import FrameError, StorageUnavailable
@@ -41,6 +42,7 @@ from edge.protocol.status import OFFLINE, ListInForce, Status, Telemetry
 from edge.storage_key import storage_key
 from edge.trust.client import Trust, read_root
 from edge.vision.engine import Vision
+from edge.vision.pace import NORMAL, Intervals, Pace
 from edge.watchlist.authorisation import Place, Tightening
 from edge.watchlist.gallery import Gallery
 from edge.watchlist.store import ListStore
@@ -80,6 +82,8 @@ class Device:
         config: Config,
         *,
         observer: Observer | None = None,
+        camera: Camera | None = None,
+        intervals: Intervals = NORMAL,
         now: Callable[[], float] = time.time,
         vouch: Callable[[], str] = source,
     ) -> None:
@@ -88,6 +92,8 @@ class Device:
         Args:
             config: from `edge.config.load`.
             observer: sees every processed frame, in this process only; `lethe run` has none.
+            camera: instead of the one that the configuration names.
+            intervals: how often faces are looked for.
             now: wall clock, seconds since 1970.
             vouch: what vouches for it.
 
@@ -120,7 +126,7 @@ class Device:
                 cache=str(state_dir / "engines"),
             ),
         )
-        self._camera = open_camera(config.camera)
+        self._camera = camera or open_camera(config.camera)
         root, device = config.broker.topic_root, config.device.id
         status_topic = topics.status(root, device)
         self._clock = Clock(state_dir / "time.json", wall=now, source=vouch)
@@ -172,6 +178,7 @@ class Device:
             pictures=config.events.pictures,
             fpir_target=vision_config.fpir_target,
             observer=observer,
+            pace=Pace(intervals),
         )
 
     def _open_audit(self, folder: Path) -> Diary:

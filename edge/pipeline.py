@@ -139,6 +139,7 @@ class SeenTrack:
         checked: time of the last view that was compared.
         doubts: views in a row that did not confirm the decision.
         picture: the face in the view that waits to be embedded; only where pictures are wanted.
+        embedded: views turned into templates.
         best: the face in the best view that names an entry, how good that view is, and the entry.
     """
 
@@ -149,6 +150,7 @@ class SeenTrack:
     frame_size: tuple[int, int] = (0, 0)
     checked: float = 0.0
     doubts: int = 0
+    embedded: int = 0
     picture: NDArray[np.uint8] | None = None
     best: tuple[NDArray[np.uint8], float, str] | None = None
 
@@ -332,6 +334,7 @@ class Pipeline:
             return
         quality, aligned = due
         self.counters.embeddings += 1
+        seen.embedded += 1
         shot = Shot(self._eye.embed_aligned(aligned), quality)
         seen.shots.add(shot)
         seen.checked = seconds

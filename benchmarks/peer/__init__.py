@@ -1,0 +1,1 @@
+"""The usual pipeline, in an environment of its own."""

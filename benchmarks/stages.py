@@ -1,0 +1,118 @@
+"""Where a frame's time goes: native code, kernel by kernel, and the Python around it.
+
+The native calls that the frame path makes (decoder, OpenCV, LiteRT) are timed where they are
+called, in the process's own processor time; what is left of the whole is Python and numpy. Timing
+a call costs about a microsecond, which counts as Python, so that the share of Python is rather
+too high than too low.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from edge.camera.file import VideoFile
+from edge.inference.litert import LiteRtNetwork
+from edge.pipeline import Eye, Pipeline
+from edge.vision.pace import Pace
+
+NATIVE = {
+    "shrink": "resize",
+    "align": "warpAffine",
+    "colour": "cvtColor",
+    "sharpness": "Laplacian",
+    "statistics": "meanStdDev",
+}
+"""Stage, and OpenCV's function."""
+
+
+@dataclass
+class Stages:
+    """Processor seconds.
+
+    Attributes:
+        total: of the whole frame path.
+        native: by stage.
+        frames: frames processed.
+    """
+
+    total: float = 0.0
+    frames: int = 0
+    native: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def python(self) -> float:
+        """Share of what is neither decoder, OpenCV nor LiteRT, 0 to 1."""
+        return 1.0 - sum(self.native.values()) / self.total
+
+
+def measure(clip: Path, eye: Eye, gallery: Any, pace: Pace) -> Stages:  # noqa: ANN401
+    """Run a clip through the frame path in this process."""
+    stages = Stages()
+    pipeline = Pipeline(eye, lambda: gallery, lambda _: None, now=time.time, pace=pace)
+    with _timed(stages):
+        began = time.process_time()
+        for frame in VideoFile(clip).frames():
+            pipeline.process(frame)
+            stages.frames += 1
+        pipeline.finish()
+        stages.total = time.process_time() - began
+    return stages
+
+
+@contextmanager
+def _timed(stages: Stages) -> Iterator[None]:
+    """Put a stopwatch around each native call, for as long as the context lasts."""
+
+    def around(stage: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+            began = time.process_time()
+            try:
+                return call(*arguments, **options)
+            finally:
+                took = time.process_time() - began
+                stages.native[stage] = stages.native.get(stage, 0.0) + took
+
+        return timed
+
+    originals: list[tuple[Any, str, Any]] = []
+
+    def put(owner: Any, name: str, replacement: Any) -> None:  # noqa: ANN401
+        originals.append((owner, name, getattr(owner, name)))
+        setattr(owner, name, replacement)
+
+    for stage, name in NATIVE.items():
+        put(cv2, name, around(stage, getattr(cv2, name)))
+    capture = cv2.VideoCapture
+
+    class Capture:
+        """A capture whose decoding is timed."""
+
+        def __init__(self, *arguments: Any) -> None:  # noqa: ANN401
+            self._capture = capture(*arguments)
+            self.grab = around("decode", self._capture.grab)
+            self.retrieve = around("decode", self._capture.retrieve)
+
+        def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+            return getattr(self._capture, name)
+
+    put(cv2, "VideoCapture", Capture)
+    run = LiteRtNetwork.run
+
+    def network(self: LiteRtNetwork, pixels: Any) -> Any:  # noqa: ANN401
+        return around("detect" if pixels.shape[1] != pixels.shape[2] else "embed", run)(
+            self, pixels
+        )
+
+    put(LiteRtNetwork, "run", network)
+    try:
+        yield
+    finally:
+        for owner, name, original in originals:
+            setattr(owner, name, original)

@@ -58,12 +58,12 @@ def pipeline(
             "peer", ROOT / "requirements" / "models.txt", "OpenCV's pipeline to measure against"
         )
         for weights in ("float", "block"):
-            run = partial(bench.peer, clip, python, CACHE, weights, width)
-            sides.append(bench.Side(f"OpenCV, {weights}", run))
+            usual = partial(bench.peer, clip, python, CACHE, weights, width)
+            sides.append(bench.Side(f"OpenCV, {weights}", usual))
     with Progress(console=Console(stderr=True)) as progress:
         bar = progress.add_task("measuring", total=runs * len(sides))
         bench.alternate(sides, runs, lambda: progress.advance(bar))
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     base = next((s for s in sides if s.name == "OpenCV, float"), None)
     document: dict[str, Any] = {
         "clip": video.name,

@@ -268,12 +268,16 @@ class Device:
         return True
 
     def _watch(self) -> None:
+        judged = False
         for frame in self._camera.frames():
             if self._stop.is_set():
                 return
             self._captured = frame.index + 1
             try:
                 self._pipeline.process(frame)
+                if not judged and self._pipeline.counters.looks:
+                    judged = True
+                    log.info("the first frame is judged")
             except FrameError as error:
                 self._skipped += 1
                 log.warning("frame %d skipped: %s", frame.index, error)

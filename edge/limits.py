@@ -203,6 +203,9 @@ MOTION_PIXELS = 2
 """So many of them make motion; a single one is noise."""
 
 # --- Pace (edge.vision.pace): seconds between two looks for faces ---------------------------------
+LOOK_FRESH_S = 0.03
+LOOK_FRESH_FOR_S = 0.35
+"""For so long after a track has begun, every frame of up to 30 a second is looked at."""
 LOOK_DECIDING_S = 0.065
 """While a track needs views: every other frame of 30 a second."""
 LOOK_DECIDING_MOST_S = 2.0

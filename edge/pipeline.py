@@ -24,7 +24,7 @@ from edge.vision.cutout import cut
 from edge.vision.detect import check_image
 from edge.vision.faces import Face, Region, scaled
 from edge.vision.motion import Change, Scene
-from edge.vision.pace import Effort, Pace
+from edge.vision.pace import Effort, Need, Pace
 from edge.vision.quality import Quality, measure
 from edge.vision.shots import Shot, Shots
 from edge.vision.track import Track, Tracker
@@ -165,18 +165,18 @@ class SeenTrack:
         self.shots, self.decision, self.judged_by, self.doubts = Shots(), None, None, 0
         self.picture = self.best = None
 
-    def deciding(self, seconds: float) -> bool:
-        """Whether more views are wanted soon of a track seen when faces were last looked for.
+    def need(self, looked: float) -> Need:
+        """Return what the track needs.
 
-        What has shown no usable view for long is only followed.
+        Only one that was seen when faces were last looked for, at the time `looked`, may want more
+        views soon; what has shown no usable view for long is only followed.
         """
         track = self.track
-        return (
-            self.decision is None
-            and self.shots.few
-            and track.last_seconds >= seconds
-            and track.last_seconds - track.first_seconds < limits.LOOK_DECIDING_MOST_S
-        )
+        age = track.last_seconds - track.first_seconds
+        wanting = self.decision is None and self.shots.few and track.last_seconds >= looked
+        if not wanting or age >= limits.LOOK_DECIDING_MOST_S:
+            return Need.FOLLOWING
+        return Need.FRESH if age < limits.LOOK_FRESH_FOR_S else Need.DECIDING
 
 
 class Pipeline:
@@ -261,12 +261,12 @@ class Pipeline:
 
     def _look(self, frame: Frame, change: Change, gallery: Gallery) -> list[Face] | None:
         """Return the faces found, strongest first; None where nobody was looked for."""
+        needs = {seen.need(self._looked) for seen in self._seen.values()}
         effort = self._pace.effort(
             frame.seconds,
+            next((need for need in Need if need in needs), Need.NOBODY),
             cut=change.cut,
             moved=change.moved,
-            following=bool(self._tracker.tracks),
-            deciding=any(seen.deciding(self._looked) for seen in self._seen.values()),
         )
         if effort is Effort.NONE:
             return None

@@ -23,11 +23,21 @@ class Effort(Enum):
     FULL = "full"
 
 
+class Need(Enum):
+    """What the tracks alive need; the first that applies to any of them."""
+
+    FRESH = "fresh"  # one has just begun: its best view may be the next
+    DECIDING = "deciding"  # one still lacks views
+    FOLLOWING = "following"  # each has its views
+    NOBODY = "nobody"  # none is alive
+
+
 @dataclass(frozen=True, slots=True)
 class Intervals:
     """Seconds between two looks, by what is in view.
 
     Attributes:
+        fresh: some track has just begun.
         deciding: some track still needs views.
         following: every track has its views.
         moving: nobody is in view, but something moves.
@@ -35,6 +45,7 @@ class Intervals:
         whole: longest time between two looks at the whole frame while a track is alive.
     """
 
+    fresh: float
     deciding: float
     following: float
     moving: float
@@ -43,13 +54,14 @@ class Intervals:
 
 
 NORMAL = Intervals(
+    fresh=limits.LOOK_FRESH_S,
     deciding=limits.LOOK_DECIDING_S,
     following=limits.LOOK_FOLLOWING_S,
     moving=limits.LOOK_MOVING_S,
     still=limits.LOOK_STILL_S,
     whole=limits.LOOK_WHOLE_S,
 )
-EVERY_FRAME = Intervals(0.0, 0.0, 0.0, 0.0, 0.0)
+EVERY_FRAME = Intervals(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 """Looks fully at each frame; what the savings are measured against."""
 
 
@@ -61,31 +73,31 @@ class Pace:
         self.intervals = intervals
         self._looked = self._looked_fully = float("-inf")
 
-    def effort(
-        self, seconds: float, *, cut: bool, moved: bool, following: bool, deciding: bool
-    ) -> Effort:
+    def effort(self, seconds: float, need: Need, *, cut: bool, moved: bool) -> Effort:
         """Return how hard to look at this frame.
 
         Args:
             seconds: time of the frame; never decreasing.
-            cut: it shows another scene than the one before.
+            need: of the tracks alive.
+            cut: the frame shows another scene than the one before.
             moved: something has moved since the last look.
-            following: some track is alive.
-            deciding: some track alive still needs views.
         """
         intervals = self.intervals
-        if deciding:
-            interval = intervals.deciding
-        elif following:
-            interval = intervals.following
-        else:
+        if need is Need.NOBODY:
             interval = intervals.moving if moved else intervals.still
+        else:
+            interval = {
+                Need.FRESH: intervals.fresh,
+                Need.DECIDING: intervals.deciding,
+                Need.FOLLOWING: intervals.following,
+            }[need]
         if not cut and not _over(seconds - self._looked, interval):
             return Effort.NONE
         self._looked = seconds
-        whole = intervals.whole if following else limits.LOOK_COARSE_SHARE * interval
+        empty = need is Need.NOBODY
+        whole = limits.LOOK_COARSE_SHARE * interval if empty else intervals.whole
         if not cut and not _over(seconds - self._looked_fully, whole):
-            return Effort.NEAR if following else Effort.COARSE
+            return Effort.COARSE if empty else Effort.NEAR
         self._looked_fully = seconds
         return Effort.FULL
 

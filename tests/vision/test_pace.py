@@ -4,17 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge import limits
-from edge.vision.pace import EVERY_FRAME, NORMAL, Effort, Pace
+from edge.vision.pace import EVERY_FRAME, NORMAL, Effort, Need, Pace
 
 situations = st.fixed_dictionaries(
-    {"cut": st.booleans(), "moved": st.booleans(), "following": st.booleans()}
-).flatmap(
-    lambda d: st.fixed_dictionaries(
-        {
-            **{k: st.just(v) for k, v in d.items()},
-            "deciding": st.booleans() if d["following"] else st.just(False),
-        }
-    )
+    {"need": st.sampled_from(Need), "cut": st.booleans(), "moved": st.booleans()}
 )
 steps = st.lists(st.tuples(st.floats(0.001, 5.0), situations), min_size=1, max_size=60)
 
@@ -37,16 +30,18 @@ def test_no_situation_is_left_unseen_for_longer_than_its_interval(script):
         seconds += elapsed
         effort = pace.effort(seconds, **situation)
         if effort is Effort.NONE:
-            assert seconds - looked < limits.LOOK_STILL_S
-            if situation["following"]:
-                assert seconds - looked < limits.LOOK_FOLLOWING_S
-            if situation["deciding"]:
-                assert seconds - looked < limits.LOOK_DECIDING_S
+            most = {
+                Need.FRESH: limits.LOOK_FRESH_S,
+                Need.DECIDING: limits.LOOK_DECIDING_S,
+                Need.FOLLOWING: limits.LOOK_FOLLOWING_S,
+                Need.NOBODY: limits.LOOK_STILL_S,
+            }
+            assert seconds - looked < most[situation["need"]]
         else:
             looked = seconds
         if effort is Effort.FULL:
             whole = seconds
-        if situation["following"] and effort is Effort.NEAR:
+        if effort is Effort.NEAR:
             assert seconds - whole < limits.LOOK_WHOLE_S
 
 
@@ -56,8 +51,8 @@ def test_around_faces_only_where_some_are_known_and_coarsely_only_where_none_is(
     for elapsed, situation in script:
         seconds += elapsed
         effort = pace.effort(seconds, **situation)
-        assert effort is not Effort.NEAR or situation["following"]
-        assert effort is not Effort.COARSE or not situation["following"]
+        assert effort is not Effort.NEAR or situation["need"] is not Need.NOBODY
+        assert effort is not Effort.COARSE or situation["need"] is Need.NOBODY
 
 
 @given(steps)
@@ -68,8 +63,8 @@ def test_every_frame_means_every_frame(script):
         assert pace.effort(seconds, **situation) is Effort.FULL
 
 
-def test_at_25_frames_a_second_a_new_face_is_looked_for_in_every_other():
+def test_at_25_frames_a_second_a_face_that_lacks_views_is_looked_for_in_every_other():
     pace = Pace(NORMAL)
-    situation = {"cut": False, "moved": True, "following": True, "deciding": True}
+    situation = {"cut": False, "moved": True, "need": Need.DECIDING}
     looks = [pace.effort(i / 25, **situation) is not Effort.NONE for i in range(25)]
     assert looks == [i % 2 == 0 for i in range(25)]

@@ -118,7 +118,8 @@ class WatchlistConfig(_Section):
 
     Attributes:
         id: the list's id.
-        index: "auto" (exact below the size where HNSW pays), "exact" or "hnsw".
+        index: "exact"; "hnsw": a graph is tried on any list; "auto": on very long ones. It serves
+            only if it misses nobody and is faster (`edge.watchlist.hnsw`).
         purposes: those that this device serves; lists for others are refused.
         max_entries: lists with more people are refused, whoever signed them.
         max_hours: lists that are valid for longer are refused.

@@ -45,7 +45,7 @@ def examine(config_file: Path | None, now: float | None = None) -> Iterator[Find
     yield check_temperature(Path("/sys"))
     yield check_clock(time.time() if now is None else now, clock.source())
     yield check_runtime()
-    yield check_hnswlib()
+    yield check_index()
     yield check_picamera2()
     if config_file is None:
         yield check_models(None)
@@ -244,15 +244,19 @@ def check_accelerators(
             yield Finding("back end", "ok", "; ".join([says, *reasons]))
 
 
-def check_hnswlib() -> Finding:
-    """Say which indexes there are."""
-    if importlib.util.find_spec("hnswlib"):
-        return Finding("index", "ok", "exact, and hnswlib for lists above 100,000 entries")
-    says = (
-        "exact; hnswlib is not installed (no C++ compiler at set-up). Up to about 100,000 entries "
-        "the exact index is the faster one"
+def check_index() -> Finding:
+    """Say how lists are searched here."""
+    from edge.watchlist.packed import usable
+
+    graph = (
+        f"hnswlib is tried from {limits.HNSW_FROM_TEMPLATES:,} templates on"
+        if importlib.util.find_spec("hnswlib")
+        else "no hnswlib (no C++ compiler at set-up), which only far longer lists could use"
     )
-    return Finding("index", "ok", says)
+    if usable():
+        return Finding("index", "ok", f"exact, int8 by numkong; {graph}")
+    says = f"exact, by numpy: numkong cannot be used, so a search takes four times as long; {graph}"
+    return Finding("index", "note", says, _ANEW)
 
 
 def check_picamera2() -> Finding:

@@ -21,7 +21,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Literal, NamedTuple
 
 import msgspec
@@ -171,7 +171,14 @@ def check_piece(name: str, piece: bytes) -> None:
         raise AlterationRefused(f"piece {name[:16]}: its SHA-256 is another")
 
 
-def open_list(head: bytes, segments: Mapping[str, bytes], key: bytes, list_id: str) -> Watchlist:
+def open_list(
+    head: bytes,
+    segments: Mapping[str, bytes],
+    key: bytes,
+    list_id: str,
+    *,
+    between: Callable[[], None] = lambda: None,
+) -> Watchlist:
     """Return the list that a head and its pieces make up.
 
     Args:
@@ -179,6 +186,8 @@ def open_list(head: bytes, segments: Mapping[str, bytes], key: bytes, list_id: s
         segments: name to ciphertext of all pieces, the authorisation included; others are ignored.
         key: of the list.
         list_id: name of the list.
+        between: called whenever another `limits.INDEX_STEP_ENTRIES` entries have been read, so that
+            a device can let other threads have their turn.
 
     Returns:
         The list, its entries in the order of ids.
@@ -209,7 +218,10 @@ def open_list(head: bytes, segments: Mapping[str, bytes], key: bytes, list_id: s
             raise FormatError(
                 f"segment {name[:16]}: entry {found[0].id} is out of order, or in two segments"
             )
+        steps = len(entries) // limits.INDEX_STEP_ENTRIES
         entries += found
+        if len(entries) // limits.INDEX_STEP_ENTRIES > steps:
+            between()
     return Watchlist(
         id=read.id,
         version=read.version,

@@ -155,19 +155,25 @@ def row_dtype(dimension: int) -> np.dtype[np.void]:
 
 
 def rows(watchlist: Watchlist) -> NDArray[np.void]:
-    """Return a list's templates as rows of `row_dtype`, in the order of its entries."""
-    table = np.zeros(
-        sum(len(entry.templates) for entry in watchlist.entries), row_dtype(watchlist.dimension)
-    )
-    at = 0
-    for entry in watchlist.entries:
-        for template in entry.templates:
-            row = table[at]
-            row["id"] = np.frombuffer(bytes.fromhex(entry.id), np.uint8)
-            row["not_before"] = min(entry.not_before, 2**32 - 1)
-            row["not_after"] = min(entry.not_after, 2**32 - 1)
-            row["scale"], row["vector"] = template.scale, np.frombuffer(template.vector, np.int8)
-            at += 1
+    """Return a list's templates as rows of `row_dtype`, in the order of its entries.
+
+    Raises:
+        IndexRefused: a template of the wrong length; the message names its entry.
+    """
+    owners = [entry for entry in watchlist.entries for _ in entry.templates]
+    templates = [template for entry in watchlist.entries for template in entry.templates]
+    for entry, template in zip(owners, templates, strict=True):
+        if len(template.vector) != watchlist.dimension:
+            length = len(template.vector)
+            raise IndexRefused(f"entry {entry.id}: template of {length}, not {watchlist.dimension}")
+    table = np.zeros(len(owners), row_dtype(watchlist.dimension))
+    ids = bytes.fromhex("".join([entry.id for entry in owners]))
+    vectors = b"".join([template.vector for template in templates])
+    table["id"] = np.frombuffer(ids, np.uint8).reshape(-1, 16)
+    table["not_before"] = [min(entry.not_before, 2**32 - 1) for entry in owners]
+    table["not_after"] = [min(entry.not_after, 2**32 - 1) for entry in owners]
+    table["scale"] = [template.scale for template in templates]
+    table["vector"] = np.frombuffer(vectors, np.int8).reshape(-1, watchlist.dimension)
     return table
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from collections.abc import Mapping
 from typing import Literal
 
@@ -124,7 +125,13 @@ class ListTransport:
             )
         pieces = self._pieces(view, read.pieces, kept)
         return Delivery(
-            open_list(head, pieces, key, self._list_id),
+            open_list(
+                head,
+                pieces,
+                key,
+                self._list_id,
+                between=lambda: time.sleep(limits.INDEX_BREATH_S),
+            ),
             SealedList(
                 list_id=self._list_id,
                 version=read.version,

@@ -75,6 +75,14 @@ def test_what_is_opened_is_what_was_sealed_whatever_the_ids(numbers, templates, 
         limits.SEGMENT_BYTES = original
 
 
+def test_others_have_their_turn_while_a_long_list_is_read(monkeypatch):
+    monkeypatch.setattr(limits, "INDEX_STEP_ENTRIES", 100)
+    monkeypatch.setattr(limits, "SEGMENT_BYTES", 10 * row_dtype(DIMENSION).itemsize)
+    sealed, turns = seal_list(listing(*people(450)), KEY), []
+    open_list(sealed.head, sealed.pieces, KEY, "gate", between=lambda: turns.append(1))
+    assert len(turns) == 4
+
+
 def test_entries_whose_ids_differ_in_the_last_bit_only_are_told_apart():
     count = 3 * rows_a_segment(DIMENSION)
     watchlist = listing(*(entry(i) for i in range(count)))

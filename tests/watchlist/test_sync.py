@@ -32,7 +32,7 @@ from tests.watchlist.test_authorisation import (
     authorised,
     placed,
 )
-from tests.watchlist.test_gallery import directions, entry
+from tests.watchlist.test_gallery import directions, entry, memory_of
 
 GOOD = delivery(listing(5, entry(1, A)))
 NEXT = delivery(listing(6, entry(2, B)))
@@ -51,10 +51,10 @@ def test_a_new_list_takes_the_place_of_the_old_which_is_destroyed(device):
     assert device.said() == NO_LIST
     first = device.offer(delivery(listing(1, entry(1, A)))).lists.current()
     assert (device.version(), device.said()) == (1, "")
-    memory = first._index._vectors
+    memory = memory_of(first)
     device.offer(delivery(listing(2, entry(2, B))))
     assert device.version() == 2
-    assert not memory.any()
+    assert not any(part.any() for part in memory)
     assert first.search(A, NOW, 1) == []
     assert device.receipts.reasons() == [(1, "replaced")]
 
@@ -144,10 +144,10 @@ def test_lists_are_swapped_under_those_who_search(device, monkeypatch):
 def test_closing_overwrites_memory_and_keeps_the_disk(device, monkeypatch):
     monkeypatch.setattr(limits, "LIST_CHECK_S", 0.01)
     gallery = device.offer(GOOD).lists.current()
-    memory = gallery._index._vectors
+    memory = memory_of(gallery)
     device.lists.start()
     device.lists.close()
-    assert not memory.any()
+    assert not any(part.any() for part in memory)
     assert device.lists.current() is None
     assert device.shown[-1] is False
     assert device.restart().version() == 5
@@ -191,12 +191,12 @@ def test_what_is_withdrawn_or_replaced_does_not_begin_later(device):
 
 def test_at_its_end_a_list_finds_nobody_at_once_and_is_destroyed(device):
     gallery = device.offer(GOOD).lists.current()
-    memory = gallery._index._vectors
+    memory = memory_of(gallery)
     device.now = LIST.expires
     assert device.version() is None, "at once, whatever the thread does"
     assert gallery.search(A, device.now, 1) == []
     device.settle()
-    assert not memory.any()
+    assert not any(part.any() for part in memory)
     assert "has ended: expired" in device.said()
     assert device.receipts.reasons() == [(5, "expired")]
     assert device.files() == {"life.json"}

@@ -25,9 +25,11 @@ from edge.camera.file import VideoFile
 from edge.pipeline import Pipeline, SeenTrack
 from edge.vision.engine import Vision
 from edge.vision.pictures import read_picture
+from edge.vision.shots import Shot
 from edge.watchlist.decide import decide, threshold
 from edge.watchlist.gallery import Gallery
 from edge.watchlist.index import Hit
+from evaluation.metrics import interval
 from models.build import datasets
 
 Vectors = NDArray[np.float32]
@@ -40,7 +42,7 @@ class Recorder(Pipeline):
 
     judgements: dict[int, list[tuple[Vectors, Vectors]]]
 
-    def _judge(self, seen: SeenTrack, gallery: Gallery) -> None:
+    def _judge(self, seen: SeenTrack, gallery: Gallery, newest: Shot | None = None) -> None:
         seen.judged_by = gallery
         views = np.stack([shot.template for shot in seen.shots.shots])
         self.judgements[seen.track.id].append((seen.shots.fused(), views))
@@ -68,11 +70,14 @@ def main() -> None:
                 random.choice(len(people), entries, replace=False)
                 for _ in range(options.trials // len(tracks))
             ]
-            wrong = sum(_reported(t, chosen, least) for t in tracks for chosen in lists)
-            trials = len(tracks) * len(lists)
+            wrong = np.array([sum(_reported(t, chosen, least) for chosen in lists) for t in tracks])
+            # Tracks, not trials, are drawn again: the trials of one track depend on each other.
+            again = random.integers(0, len(tracks), (1000, len(tracks)))
+            rate = interval(wrong.mean() / len(lists), wrong[again].mean(axis=1) / len(lists))
             table.add_row(
-                str(entries), str(target), f"{least:.3f}", str(trials), f"{wrong / trials:.5f}"
-            )
+                str(entries), str(target), f"{least:.3f}", str(len(tracks) * len(lists)),
+                f"{rate.value:.5f} ({rate.low:.5f} to {rate.high:.5f})",
+            )  # fmt: skip
     console = Console(highlight=False)
     console.print(f"{len(tracks)} tracks, {len(people)} people who are not in them")
     console.print(table)

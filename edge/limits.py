@@ -176,13 +176,14 @@ TRACK_GROWN = 0.5
 """Share of its size by which a box is grown on each side where plain overlap finds no partner."""
 TRACK_LOST_S = 0.8
 """A track not seen for so long has ended."""
-VIEW_MIN_SIZE = 9.0
-"""Views with fewer pixels between the eyes (of a frontal face) are not judged."""
+VIEW_MIN_SIZE = 8.0
+"""Views with fewer pixels between the eyes (of a frontal face) are not judged. This and the
+following limits lie where more than two of three views would be missed (docs/quality.md)."""
 VIEW_MIN_FRONTALITY = 0.15
-VIEW_MIN_SHARPNESS = 0.05
-VIEW_MIN_BRIGHTNESS = 0.06
-VIEW_MAX_BRIGHTNESS = 0.95
-VIEW_MIN_CONTRAST = 0.06
+VIEW_MIN_SHARPNESS = 0.08
+VIEW_MIN_BRIGHTNESS = 0.04
+VIEW_MAX_BRIGHTNESS = 0.97
+VIEW_MIN_CONTRAST = 0.03
 SHOT_WINDOW_S = 0.16
 """From each window at most the best view is embedded."""
 SHOTS_ENOUGH = 4

@@ -30,7 +30,10 @@ Vector = NDArray[np.float32]
 
 INT8, FLOAT = "int8", "float"
 FLOAT_FOLDER = Path(__file__).resolve().parents[1] / "models" / "float"
-NO_FLOAT = "no float models in {folder}: measured without; to compare: ./lethe models build --float"
+NO_FLOAT = (
+    "no float models in {folder}: measured without; to compare: "
+    "./lethe models build --float models/float"
+)
 
 
 @dataclass(frozen=True, slots=True)

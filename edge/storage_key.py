@@ -67,7 +67,7 @@ def storage_key(state_dir: Path, tpm: str = TPM) -> StorageKey:
         try:
             return StorageKey(_decoded(_creds(tpm, ["decrypt", str(sealed), "-"])), "TPM 2.0")
         except (OSError, ValueError, subprocess.SubprocessError) as error:
-            log.warning("%s cannot be opened by the TPM: made anew (%s)", sealed, _why(error))
+            log.warning("%s cannot be opened by the TPM (%s)", sealed, _why(error))
     if (not tpm.startswith("/") or Path(tpm).exists()) and (key := _seal(sealed, tpm)):
         _remove(plain)
         return StorageKey(key, "TPM 2.0")

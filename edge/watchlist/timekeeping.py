@@ -68,8 +68,9 @@ class Timekeeper:
         """
         self.least = least
         self._running: float | None = None
-        # Since when, by both clocks, the wall clock has run evenly; None while nobody vouches.
+        # Since when, by both clocks, the wall clock has run evenly; None until somebody vouches.
         self._anchor: tuple[float, float] | None = None
+        self._believed = False  # once in this run
         self._source = ""
         self._jumped = 0.0  # by how much, while that is in doubt
         self._doubted_until = 0.0
@@ -84,12 +85,13 @@ class Timekeeper:
         return Time(now=now, least=self.least, running=reading.running, doubt=doubt)
 
     def _doubt(self, reading: Reading) -> str:
-        if not reading.source:
-            self._anchor, self._source = None, ""
-            return "no real-time clock, and no NTP since the start"
         behind = self.least - reading.wall
-        if behind > limits.CLOCK_SKEW_S:
-            self._anchor = None
+        if not reading.source or behind > limits.CLOCK_SKEW_S:
+            if not self._believed:
+                self._anchor = None  # whatever it is set to first is no jump of a clock in use
+            self._source = reading.source
+            if not reading.source:
+                return "no real-time clock, and no NTP since the start"
             return f"it is {behind:.0f} s behind a time that is certainly over"
         if self._anchor is None:
             self._anchor = (reading.wall, reading.running)
@@ -108,5 +110,5 @@ class Timekeeper:
         self._source = reading.source
         if reading.running < self._doubted_until:
             return "it has jumped, and is believed again when it has run evenly for ten minutes"
-        self._jumped = 0.0
+        self._jumped, self._believed = 0.0, True
         return ""

@@ -26,6 +26,9 @@ GiveReceipt = Callable[[Receipt, str], object]
 """Stores a receipt durably, under a name under which it is stored once (`Outbox.put`)."""
 
 
+_WITHOUT_KEY: tuple[Literal["index", "segments", "head"], ...] = ("index", "segments", "head")
+
+
 class Upkeep:
     """What is still to be done in a store. For one thread.
 
@@ -129,15 +132,13 @@ class Upkeep:
         self._unsaved = None
 
     def _give(self, ended: Ended, time: Time) -> None:
-        what: tuple[Literal["key", "index", "segments", "head"], ...]
-        what = ("index", "segments", "head") if ended.key_lives else Receipt.__struct_defaults__[-1]
         receipt = Receipt(
             list=ListVersion(id=self._store.list_id, version=ended.version),
             digest=ended.digest,
             reason=ended.reason,
             ended=datetime.fromtimestamp(ended.ended, UTC),
             destroyed=datetime.fromtimestamp(time.now, UTC),
-            what=what,
+            what=_WITHOUT_KEY if ended.key_lives else ("key", *_WITHOUT_KEY),
         )
         name = f"receipt {self._store.list_id} {ended.version} {ended.digest}"
         self._give_receipt(receipt, name)

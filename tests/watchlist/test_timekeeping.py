@@ -1,5 +1,6 @@
 """When a clock is believed, and what is certain whatever it says."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -75,6 +76,34 @@ def test_a_jump_is_not_believed_until_the_clock_has_run_evenly():
         assert not time.is_over(NOW + YEAR), "one look at a wrong clock destroys nothing"
         assert "jumped" in machine.run(SETTLE - 1).doubt
         assert machine.run(1).doubt == ""
+
+
+@pytest.mark.parametrize("detour", ["behind", "unvouched"])
+def test_no_detour_makes_a_jump_believed(detour):
+    """Set back beyond what is certain, or with nothing that vouches, and then ahead by a year."""
+    machine = Machine()
+    machine.run(5)
+    if detour == "behind":
+        machine.wall -= YEAR
+        assert "behind" in machine.pass_(1).doubt
+        machine.wall += YEAR
+        assert machine.pass_(1).doubt == "", "back where it was: no harm done"
+        machine.wall -= YEAR
+    else:
+        machine.source = ""
+    assert machine.pass_(1).doubt
+    machine.wall += 2 * YEAR
+    machine.source = "NTP"
+    time = machine.pass_(1)
+    assert "jumped" in time.doubt
+    assert not time.is_over(NOW + YEAR / 2)
+
+
+def test_a_clock_that_is_first_set_right_after_the_start_is_believed_at_once():
+    machine = Machine(source="real-time clock rtc0", wall=0.0)  # its battery is dead
+    assert "behind" in machine.read().doubt
+    machine.wall, machine.source = NOW, "NTP"
+    assert machine.pass_(1).doubt == ""
 
 
 def test_a_clock_that_ntp_takes_over_and_corrects_a_little_is_believed_at_once():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,7 +37,15 @@ app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 TARGETS = (0.01, 0.001, 0.0001)
 
-Data = Annotated[Path, typer.Option(help="Folder to measure on; see docs/evaluation.md.")]
+
+class BackEnd(StrEnum):
+    """What may run the int8 models."""
+
+    litert = "litert"
+    edgetpu = "edgetpu"
+    tensorrt = "tensorrt"
+
+
 Json = Annotated[Path | None, typer.Option("--json", help="Also write every figure to this file.")]
 Plot = Annotated[Path | None, typer.Option(help="Also draw: .svg, .pdf or .png.")]
 CacheDir = Annotated[
@@ -258,10 +267,18 @@ def parity_command(
     float_models: FloatModels = systems.FLOAT_FOLDER,
     detector: DetectorName = "",
     embedder: EmbedderName = "",
+    back_end: Annotated[
+        BackEnd, typer.Option("--backend", help="What runs int8; float runs on the CPU.")
+    ] = BackEnd.litert,
+    python: Annotated[
+        str, typer.Option(help="Interpreter of an accelerator's process; see docs/accelerators.md.")
+    ] = "",
     verbose: Verbose = False,
 ) -> None:
     """Measure int8 beside float in one run. Exit code 1 where a bar is missed."""
-    choice = systems.Choice(models, detector, embedder, float_models)
+    choice = systems.Choice(
+        models, detector, embedder, float_models, back_end=back_end.value, python=python
+    )
     run = Run(choice, cache, json, None)
     if systems.FLOAT not in choice.names():
         raise EvaluationError(systems.NO_FLOAT.format(folder=float_models))

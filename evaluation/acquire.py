@@ -175,12 +175,16 @@ def acquire(
             progress.advance(task)
         return found
 
-    workers = os.cpu_count() or 1
+    # An accelerator serves one at a time.
+    workers = (os.cpu_count() or 1) if choice.back_end == "litert" else 1
     systems: queue.SimpleQueue[System] = queue.SimpleQueue()
-    for _ in range(workers):
-        systems.put(choice.open(system))
+    opened = [choice.open(system) for _ in range(workers)]
+    for each in opened:
+        systems.put(each)
     with ThreadPoolExecutor(workers) as pool:
         results = dict(zip((p.name for p in pictures), pool.map(one, pictures), strict=True))
+    for each in opened:
+        each.close()
     progress.update(task, completed=len(pictures))
     return Acquired(
         system,

@@ -89,6 +89,7 @@ def measure(
                     found[system].append(look(opened, scene))
                 except FrameError as error:
                     skipped[scene.path.name] = str(error)
+            opened.close()
         if not found["int8"]:
             raise EvaluationError(
                 f"no labelled picture could be read: {next(iter(skipped.values()))}"

@@ -44,17 +44,22 @@ def measure(
     """
     int8, reference = choice.open(INT8), choice.open(FLOAT)
     agreed = parity.cosines(int8, reference, people.pictures, scenes, progress)
+    taken = parity.times(int8, reference)
+    runtime = f"{int8.detector_network.runtime}; {int8.embedder_network.runtime}"
+    int8.close()
     paths = [p.path for p in people.pictures[::EVERY]] + [s.path for s in scenes]
     points = []
     for name in detectors(choice):
         at = dataclasses.replace(choice, detector=name)
-        points += parity.landmarks(name, at.open(INT8), at.open(FLOAT), paths, progress)
+        int8 = at.open(INT8)
+        points += parity.landmarks(name, int8, at.open(FLOAT), paths, progress)
+        int8.close()
     crowds = detection.measure(choice, detectors(choice), scenes, progress) if scenes else None
     return Parity(
-        int8.runtime,
+        runtime,
         agreed,
         points,
-        parity.times(int8, reference),
+        taken,
         crowds,
         verification.measure(people.pictures, pairs, found),
         identification.measure(people.pictures, found),

@@ -7,6 +7,7 @@ but their numbers, so the manifest's entries describe both.
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge import limits
+from edge.errors import EvaluationError
 from edge.inference.base import Network
+from edge.inference.choice import Wanted
+from edge.inference.guarded import Accelerator
 from edge.inference.litert import LiteRtNetwork
 from edge.inference.manifest import DetectorModel, EmbedderModel, load_manifest
+from edge.inference.open import BackEnds, open_networks
 from edge.vision.align import align
 from edge.vision.detect import Detector
 from edge.vision.embed import Embedder
@@ -71,6 +77,7 @@ class System:
         name: str,
         detector: tuple[Network, bytes, DetectorModel],
         embedder: tuple[Network, bytes, EmbedderModel],
+        accelerators: Sequence[Accelerator] = (),
     ) -> None:
         self.name = name
         self.detector_network, self.embedder_network = detector[0], embedder[0]
@@ -79,7 +86,42 @@ class System:
         self.detector = Detector(detector[0], detector[2])
         self.embedder = Embedder(embedder[0], embedder[2])
         parts = [detector[1], embedder[1], self.runtime.split(",")[0].encode()]
+        parts += [accelerator.back_end.encode() for accelerator in accelerators]
         self.key = hashlib.sha256(b"".join(hashlib.sha256(p).digest() for p in parts)).hexdigest()
+        self._accelerators = accelerators
+        self._failures: list[str] = []
+        self._settled = threading.Event()
+        for accelerator in accelerators:
+            accelerator.start(self._note)
+        if accelerators:
+            self._settled.wait(limits.TENSORRT_BUILD_S)
+            if self._failures or any(a.status.state != "working" for a in accelerators):
+                self._stop()
+                reason = self._failures[0] if self._failures else "not ready in time"
+                raise EvaluationError(f"an accelerator does not work: {reason}")
+
+    def _note(self) -> None:
+        """Remember that an accelerator failed: the CPU took its place, and nobody saw it."""
+        states = [accelerator.status for accelerator in self._accelerators]
+        self._failures += [f"{s.back_end}: {s.reason}" for s in states if s.state == "failed"]
+        if self._failures or all(s.state == "working" for s in states):
+            self._settled.set()
+
+    def _stop(self) -> None:
+        for accelerator in self._accelerators:
+            accelerator.close()
+
+    def close(self) -> None:
+        """Let go of accelerators.
+
+        Raises:
+            EvaluationError: one failed meanwhile, so that part of what was measured is the CPU's.
+        """
+        self._stop()
+        if self._failures:
+            raise EvaluationError(
+                f"failed while it was measured, and the CPU took its place: {self._failures[0]}"
+            )
 
     def capture(self, image: Image) -> Capture | None:
         """Find, align and embed the person whom a picture is of; None where no face is found.
@@ -111,6 +153,8 @@ class Choice:
         embedder: name in the manifest; its default if empty.
         float_folder: where the float models lie.
         threads: of one system.
+        back_end: what runs int8; float always runs on the CPU.
+        python: interpreter of an accelerator's process; our own if empty.
     """
 
     models: Path | None = None
@@ -118,6 +162,8 @@ class Choice:
     embedder: str = ""
     float_folder: Path = FLOAT_FOLDER
     threads: int = 1
+    back_end: Wanted = "litert"
+    python: str = ""
 
     def names(self) -> list[str]:
         """Return the systems that can be opened: int8, and float where its files are."""
@@ -130,11 +176,27 @@ class Choice:
         """Open a system.
 
         Raises:
-            ModelError: a file is missing, altered, or the runtime refuses it.
+            ModelError: a file is missing, altered, or the runtime refuses it; or the back end can
+                run neither network.
+            EvaluationError: the accelerator does not work.
         """
         manifest = load_manifest(self.models)
         _, detector = manifest.detector(self.detector)
         _, embedder = manifest.embedder(self.embedder)
+
+        if name == INT8 and self.back_end != "litert":
+            opened = open_networks(
+                manifest,
+                {"detector": detector, "embedder": embedder},
+                threads=self.threads,
+                back_ends=BackEnds(self.back_end, self.python),
+            )
+            return System(
+                name,
+                (opened.networks["detector"], manifest.read(detector), detector),
+                (opened.networks["embedder"], manifest.read(embedder), embedder),
+                opened.accelerators,
+            )
 
         def load(model: Any) -> tuple[Network, bytes, Any]:  # noqa: ANN401 (either model)
             if name == INT8:

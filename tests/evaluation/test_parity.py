@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from rich.progress import Progress
 
+from edge.errors import EvaluationError, ModelError
 from edge.vision.pictures import read_picture
 from evaluation import bars, detection, parity, plots
+from evaluation.acquire import acquire
 from evaluation.bars import Parity
 from evaluation.data import Picture, Scene
 from evaluation.discard import Curve, Discard, QualityReport
@@ -17,6 +19,7 @@ from evaluation.metrics import Rate
 from evaluation.parity import Cosines, Landmarks, Times
 from evaluation.systems import Choice
 from evaluation.verification import OneSystem, TrueAccept, Verification
+from tests.inference.simulated import SimulatedCoral
 
 PHOTO = Path(__file__).resolve().parents[2] / "demo" / "assets" / "grace-hopper.jpg"
 
@@ -82,6 +85,43 @@ def test_times_are_taken_of_both(two):
     embedder, detector = parity.times(*two)
     assert embedder.ms_int8 > 0
     assert detector.ratio == pytest.approx(detector.ms_int8 / detector.ms_float)
+
+
+# --- Accelerators, simulated ---------------------------------------------------------------------
+
+
+def test_an_accelerator_is_measured_like_the_cpu(tmp_path, photos):
+    """The simulated one computes on the CPU, so every template must be the same."""
+    coral = SimulatedCoral(tmp_path / "coral")
+    folder = coral.models(tmp_path / "models")
+    on_it = Choice(models=folder, back_end="edgetpu", python=str(coral.python))
+    pictures = [Picture(f"p/{path.name}", "p", path) for path in photos]
+    with Progress(disable=True) as progress:
+        plain = acquire(Choice(), "int8", pictures, progress)
+        found = acquire(on_it, "int8", pictures, progress)
+    assert coral.log().count("opened") >= 1
+    for name, capture in plain.captures.items():
+        assert capture.template @ found.captures[name].template > 0.9999
+
+
+def test_an_accelerator_that_failed_meanwhile_is_not_taken_for_measured(tmp_path, photos):
+    coral = SimulatedCoral(tmp_path / "coral")
+    folder = coral.models(tmp_path / "models")
+    system = Choice(models=folder, back_end="edgetpu", python=str(coral.python)).open("int8")
+    coral.inject("crash")
+    assert system.capture(read_picture(photos[0])) is not None, "the CPU takes its place"
+    with pytest.raises(EvaluationError, match="the CPU took its place"):
+        system.close()
+
+
+def test_an_accelerator_that_is_not_there_is_refused(tmp_path, photos):
+    coral = SimulatedCoral(tmp_path / "coral")
+    folder = coral.models(tmp_path / "models")
+    coral.unplug()
+    with pytest.raises(EvaluationError, match="does not work: edgetpu: "):
+        Choice(models=folder, back_end="edgetpu", python=str(coral.python)).open("int8")
+    with pytest.raises(ModelError, match="can run nothing"):
+        Choice(models=folder, back_end="tensorrt").open("int8")
 
 
 # --- Bars ----------------------------------------------------------------------------------------
@@ -163,5 +203,5 @@ def test_every_plot_is_drawn_in_every_format(tmp_path, ending):
 
 
 def test_an_unknown_format_is_refused(tmp_path):
-    with pytest.raises(plots.EvaluationError, match="cannot be drawn"):
+    with pytest.raises(EvaluationError, match="cannot be drawn"):
         plots.det(measured().identification, tmp_path / "x.xyz")

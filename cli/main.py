@@ -23,6 +23,10 @@ COMMANDS = {
     "evaluate": "Measure the models, on your own pictures or on research data.",
     "bench": "Measure what it costs, beside peers, in one run.",
     "doctor": "Check this machine, and the configuration if one is given.",
+    "selftest": "Do the main job on built-in pictures: does this version work here?",
+    "image": "Build the flashable image of a target.",
+    "deb": "Build the Debian package, for those who keep their own system.",
+    "ota": "Make update keys and signed update bundles.",
     "test": "Run every check and test of the project.",
 }
 """Command and its line in the help. Each is the `app` of the module `cli.<command>`."""

@@ -349,3 +349,7 @@ DEFAULT_GPSD = "127.0.0.1:2947"
 GPSD_ANSWER_S = 5.0
 GPSD_RETRY_S = 2.0
 GPSD_POLL_S = 0.5
+SELFTEST_PORTRAITS = ("eileen-collins.png", "grace-hopper.jpg")
+"""Pictures that the self-test is made from: who is enrolled for it, and who is not."""
+SELFTEST_RETRY_S = 5.0
+"""What has become worse since the last version is looked at again after this."""

@@ -1,0 +1,123 @@
+"""The base of a root file system: Debian's packages and nothing else, as a tar that is cached.
+
+This is the slow part: the packages' own scripts run emulated. So it depends on as little as may
+be (packages, mirror, initramfs settings), and is made again only when one of those changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from firmware.process import Steps
+from firmware.recipe import HERE, Recipe, common_packages
+
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+DOWNLOADS = "var/cache/lethe"
+"""Where the base keeps the packages that are unpacked by hand."""
+HNSWLIB = "python3-hnswlib"
+INITRAMFS = HERE / "common" / "initramfs"
+LEFT_OUT = (
+    "path-exclude=/usr/share/man/*",
+    "path-exclude=/usr/share/info/*",
+    "path-exclude=/usr/share/locale/*",
+    "path-exclude=/usr/share/i18n/*",
+    "path-exclude=/usr/share/bug/*",
+    "path-exclude=/usr/share/lintian/*",
+    "path-exclude=/usr/share/doc/*",
+    "path-include=/usr/share/doc/*/copyright",  # the licences stay
+)
+
+
+@dataclass(frozen=True)
+class Archive:
+    """Where packages come from, and as of when.
+
+    Attributes:
+        mirror: Debian mirror; one of snapshot.debian.org pins every version.
+        security: mirror of the security updates.
+        epoch: seconds since 1970 written into everything that holds a time.
+    """
+
+    mirror: str
+    security: str
+    epoch: int
+
+
+def sources(recipe: Recipe, archive: Archive) -> list[str]:
+    """Return the archives as lines of apt's sources.list."""
+    suites = [
+        f"deb [signed-by={KEYRING}] {archive.mirror} {recipe.suite} main",
+        f"deb [signed-by={KEYRING}] {archive.mirror} {recipe.suite}-updates main",
+        f"deb [signed-by={KEYRING}] {archive.security} {recipe.suite}-security main",
+    ]
+    for source in recipe.sources:
+        key = HERE / recipe.name / source.key if source.key else KEYRING
+        mirror, parts = source.mirror or archive.mirror, " ".join(source.components)
+        suites.append(f"deb [signed-by={key}] {mirror} {source.suite} {parts}")
+    return suites
+
+
+def fingerprint(recipe: Recipe, archive: Archive) -> str:
+    """Return a name for the base that changes with everything it is made from."""
+    made_from = [
+        sources(recipe, archive),
+        sorted([*common_packages(), *recipe.packages, recipe.boot.package]),
+        LEFT_OUT,
+        [path.read_text("utf-8") for path in sorted(INITRAMFS.iterdir())],
+        archive.epoch,
+    ]
+    return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:16]
+
+
+def command(recipe: Recipe, archive: Archive, target: Path, *, dry_run: bool = False) -> list[str]:
+    """Return the call of mmdebstrap that makes the base."""
+    packages = sorted([*common_packages(), *recipe.packages])
+    taken_along = f"{recipe.boot.package} {HNSWLIB}"
+    download = (
+        f'cd "$1/{DOWNLOADS}" && APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get download {taken_along}'
+    )
+    return [
+        "mmdebstrap",
+        *(["--simulate"] if dry_run else []),
+        "--mode=root",
+        "--variant=essential",
+        "--architectures=arm64",
+        "--format=null" if dry_run else "--format=tar",
+        f"--include={','.join(packages)}",
+        '--aptopt=Apt::Install-Recommends "false"',
+        "--dpkgopt=force-unsafe-io",
+        *(f"--dpkgopt={option}" for option in LEFT_OUT),
+        '--essential-hook=mkdir -p "$1/etc/initramfs-tools/conf.d"',
+        f'--essential-hook=cp {INITRAMFS}/lethe.conf "$1/etc/initramfs-tools/conf.d/"',
+        f'--essential-hook=cp {INITRAMFS}/modules "$1/etc/initramfs-tools/"',
+        # Taken along, not installed: the boot loader goes onto its own partition, and of hnswlib only
+        # the library is wanted, not Debian's numpy.
+        f'--customize-hook=mkdir -p "$1/{DOWNLOADS}"',
+        f"--customize-hook={download}",
+        recipe.suite,
+        "-" if dry_run else str(target),
+        *sources(recipe, archive),
+    ]
+
+
+def make(recipe: Recipe, archive: Archive, cache: Path, steps: Steps) -> Path:
+    """Return the base's tar, made unless it is in the cache.
+
+    Raises:
+        BuildFailed: mmdebstrap failed; the log says why.
+    """
+    tar = cache / f"base-{recipe.name}-{fingerprint(recipe, archive)}.tar"
+    if tar.exists():
+        steps.say(f"Debian packages: {tar} (cached)")
+        return tar
+    cache.mkdir(parents=True, exist_ok=True)
+    part = tar.with_suffix(".part.tar")
+    with steps.step("Debian packages (emulated: about half an hour)"):
+        steps.run(
+            command(recipe, archive, part), env={"SOURCE_DATE_EPOCH": str(archive.epoch)}
+        )
+    part.rename(tar)
+    return tar

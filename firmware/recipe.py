@@ -1,0 +1,112 @@
+"""What differs between targets: one `recipe.toml` a target, read whole and refused whole."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from firmware.errors import RecipeError
+
+HERE = Path(__file__).resolve().parent
+MIB = 1024 * 1024
+Package = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9+.-]+(/[a-z-]+)?$")]
+
+
+class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    pass
+
+
+class Source(_Section):
+    """A Debian archive besides the main one.
+
+    Attributes:
+        name: file name of its list.
+        suite: of the archive, such as "trixie-backports".
+        components: of the suite.
+        mirror: address; the main mirror's if empty.
+        key: its public key, a file beside the recipe; Debian's own keys if empty.
+    """
+
+    name: Annotated[str, Meta(pattern=r"^[a-z-]+$")]
+    suite: str
+    components: list[str]
+    mirror: str = ""
+    key: str = ""
+
+
+class Boot(_Section):
+    """How the target starts.
+
+    Attributes:
+        backend: "uboot" counts tries in U-Boot's script; "tryboot" is the Raspberry Pi firmware's
+            one-shot try.
+        package: Debian package with the boot loader.
+        console: kernel's serial console.
+        arguments: further words of the kernel's command line.
+        kernel_address: where U-Boot loads the kernel, hexadecimal.
+        initrd_address: where U-Boot loads the initramfs, hexadecimal.
+        scratch_address: 16 KiB of memory for the boot state, hexadecimal.
+        fdt: U-Boot's variable that holds the address of the device tree.
+    """
+
+    backend: Literal["uboot", "tryboot"]
+    package: Package
+    console: str
+    arguments: list[str] = []
+    kernel_address: str = ""
+    initrd_address: str = ""
+    scratch_address: str = ""
+    fdt: str = ""
+
+
+class Recipe(_Section):
+    """One target.
+
+    Attributes:
+        name: of the target.
+        compatible: what a bundle must be made for; part of the device's identity for ever.
+        suite: Debian's.
+        packages: added to `common/packages.txt`: kernel, firmware, camera stack.
+        sources: further archives.
+        boot: how it starts.
+        boot_mib: size of a boot partition, MiB.
+        slot_mib: size of a slot, MiB.
+        data_mib: size of the data partition in the image, MiB; it grows at the first boot.
+        not_run: what of this recipe has never run; empty when all of it has.
+    """
+
+    name: Annotated[str, Meta(pattern=r"^[a-z0-9-]+$")]
+    compatible: Annotated[str, Meta(pattern=r"^lethe-[a-z0-9-]+$")]
+    suite: str
+    packages: list[Package]
+    sources: list[Source] = []
+    boot: Boot
+    boot_mib: Annotated[int, Meta(ge=16, le=1024)]
+    slot_mib: Annotated[int, Meta(ge=256, le=8192)]
+    data_mib: Annotated[int, Meta(ge=16, le=65536)]
+    not_run: str = ""
+
+
+def load(folder: Path) -> Recipe:
+    """Read a target's recipe.
+
+    Raises:
+        RecipeError: there is none, or a field is wrong; names file and field.
+    """
+    path = folder / "recipe.toml"
+    try:
+        return msgspec.convert(tomllib.loads(path.read_text("utf-8")), Recipe)
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise RecipeError(f"{path}: {error}") from error
+
+
+def common_packages() -> list[str]:
+    """Return the packages of every image."""
+    lines = (HERE / "common" / "packages.txt").read_text("utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]

@@ -30,6 +30,7 @@ COMMANDS = {
     "test": "Run every check and test of the project.",
 }
 """Command and its line in the help. Each is the `app` of the module `cli.<command>`."""
+HERE = Path(__file__).resolve().parent
 
 
 class _Commands(TyperGroup):
@@ -61,7 +62,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        project = Path(__file__).resolve().parents[1] / "pyproject.toml"
+        project = HERE.parent / "pyproject.toml"
         typer.echo(tomllib.loads(project.read_text("utf-8"))["project"]["version"])
         raise typer.Exit
 
@@ -78,7 +79,8 @@ def main(
 
 
 for _name, _help in COMMANDS.items():
-    app.command(_name, help=_help)(lambda: None)
+    if (HERE / f"{_name}.py").exists():  # a device has only those that are of use there
+        app.command(_name, help=_help)(lambda: None)
 
 if __name__ == "__main__":
     app(prog_name="lethe")

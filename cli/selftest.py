@@ -1,4 +1,4 @@
-"""`./lethe selftest`: does this version do its job on this device?"""
+"""`./lethe selftest`: whether this version does its job on this device."""
 
 from __future__ import annotations
 

@@ -21,6 +21,8 @@ ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "requirements" / "device.txt"
 HOME = Path("usr/lib/lethe")
 CODE = ("edge", "cli", "fleet", "models/quantized", "demo/assets", "pyproject.toml", "LICENSE")
+WORKSHOP = ("demo.py", "test.py", "image.py", "deb.py", "ota.py")
+"""Commands that are of no use on a device, and need what is not there."""
 GLIBC_OLDEST = 17
 COMMAND = """#!/bin/sh
 # Lethe's command line on a device. -P: nothing is imported from the folder one stands in.
@@ -35,9 +37,7 @@ def version() -> str:
     return str(project["project"]["version"])
 
 
-def fetch_wheels(
-    cache: Path, steps: Steps, *, machine: str, python: str, glibc: int
-) -> Path:
+def fetch_wheels(cache: Path, steps: Steps, *, machine: str, python: str, glibc: int) -> Path:
     """Return a folder with the unpacked wheels of the lock, from the cache or the index.
 
     Args:
@@ -89,7 +89,7 @@ def install(tree: Path, site: Path) -> None:
         source, target = ROOT / name, home / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", *WORKSHOP))
         else:
             shutil.copy2(source, target)
     shutil.copytree(site, home / "site-packages", symlinks=True)
@@ -99,3 +99,13 @@ def install(tree: Path, site: Path) -> None:
     command.parent.mkdir(parents=True, exist_ok=True)
     command.write_text(COMMAND, "utf-8")
     command.chmod(0o755)
+
+
+def install_units(tree: Path) -> None:
+    """Put the systemd units of the device, and its user, into a tree."""
+    common = ROOT / "firmware" / "common"
+    for source, target in (
+        (common / "systemd", "usr/lib/systemd/system"),
+        (common / "sysusers", "usr/lib/sysusers.d"),
+    ):
+        shutil.copytree(source, tree / target, dirs_exist_ok=True)

@@ -93,8 +93,8 @@ def command(recipe: Recipe, archive: Archive, target: Path, *, dry_run: bool = F
         '--essential-hook=mkdir -p "$1/etc/initramfs-tools/conf.d"',
         f'--essential-hook=cp {INITRAMFS}/lethe.conf "$1/etc/initramfs-tools/conf.d/"',
         f'--essential-hook=cp {INITRAMFS}/modules "$1/etc/initramfs-tools/"',
-        # Taken along, not installed: the boot loader goes onto its own partition, and of hnswlib only
-        # the library is wanted, not Debian's numpy.
+        # Taken along, not installed: the boot loader has a partition of its own, and of hnswlib
+        # only the library is wanted, not Debian's numpy.
         f'--customize-hook=mkdir -p "$1/{DOWNLOADS}"',
         f"--customize-hook={download}",
         recipe.suite,
@@ -116,8 +116,6 @@ def make(recipe: Recipe, archive: Archive, cache: Path, steps: Steps) -> Path:
     cache.mkdir(parents=True, exist_ok=True)
     part = tar.with_suffix(".part.tar")
     with steps.step("Debian packages (emulated: about half an hour)"):
-        steps.run(
-            command(recipe, archive, part), env={"SOURCE_DATE_EPOCH": str(archive.epoch)}
-        )
+        steps.run(command(recipe, archive, part), env={"SOURCE_DATE_EPOCH": str(archive.epoch)})
     part.rename(tar)
     return tar

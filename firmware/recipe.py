@@ -20,7 +20,7 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     pass
 
 
-class Source(_Section):
+class Source(_Section, frozen=True, kw_only=True):
     """A Debian archive besides the main one.
 
     Attributes:
@@ -38,7 +38,7 @@ class Source(_Section):
     key: str = ""
 
 
-class Boot(_Section):
+class Boot(_Section, frozen=True, kw_only=True):
     """How the target starts.
 
     Attributes:
@@ -63,7 +63,7 @@ class Boot(_Section):
     fdt: str = ""
 
 
-class Recipe(_Section):
+class Recipe(_Section, frozen=True, kw_only=True):
     """One target.
 
     Attributes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 from pathlib import Path
@@ -10,6 +12,8 @@ from firmware import application, base
 from firmware.process import Steps, output
 from firmware.recipe import HERE, Recipe
 
+UPDATES = HERE / "common" / "updates"
+OTA = application.ROOT / "ota" / "device"
 ENABLED = (
     "systemd-networkd", "systemd-resolved", "systemd-timesyncd", "lethe", "lethe-selftest",
     "lethe-good",
@@ -72,6 +76,9 @@ def complete(
     for overlay in (HERE / "common" / "overlay", HERE / recipe.name / "overlay"):
         if overlay.is_dir():
             shutil.copytree(overlay, tree, symlinks=True, dirs_exist_ok=True)
+    application.install_units(tree)
+    shutil.copytree(UPDATES, tree / "usr/lib/systemd/system", dirs_exist_ok=True)
+    shutil.copytree(OTA, tree / application.HOME / "ota")
     for name in ("usr/lib/os-release", "etc/rauc/system.conf"):
         path = tree / name
         text = path.read_text("utf-8")
@@ -136,3 +143,36 @@ def largest(tree: Path, count: int = 15) -> list[tuple[str, int]]:
         for name in files:
             sizes[key] = sizes.get(key, 0) + Path(folder, name).lstat().st_size
     return sorted(sizes.items(), key=lambda item: -item[1])[:count]
+
+
+def size(tree: Path) -> int:
+    """Return the sum of the sizes of all files, bytes."""
+    return sum(
+        Path(folder, name).lstat().st_size for folder, _, files in os.walk(tree) for name in files
+    )
+
+
+def seal(tree: Path, epoch: int) -> str:
+    """Finish a tree: name its content in os-release, and set every time to `epoch`.
+
+    Returns:
+        The build id: 16 hex digits of the hash over every path, mode, owner and content.
+    """
+    digest = hashlib.sha256()
+    for folder, names, files in os.walk(tree):
+        names.sort()
+        for name in sorted([*names, *files]):
+            path = Path(folder, name)
+            info = path.lstat()
+            about = [str(path.relative_to(tree)), info.st_mode, info.st_uid, info.st_gid]
+            digest.update(json.dumps(about).encode())
+            if path.is_symlink():
+                digest.update(os.fsencode(path.readlink()))
+            elif path.is_file():
+                with path.open("rb") as file:
+                    digest.update(hashlib.file_digest(file, "sha256").digest())
+    build_id = digest.hexdigest()[:16]
+    release = tree / "usr/lib/os-release"
+    release.write_text(release.read_text("utf-8").replace("@BUILD@", build_id), "utf-8")
+    set_times(tree, epoch)
+    return build_id

@@ -1,0 +1,70 @@
+"""`./lethe image`: the flashable image of a target."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from edge.errors import BadInput
+from firmware import base, build, recipe
+from firmware.process import Steps
+from ota.keys import AUTHORITY_CERT
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Build flashable images.")
+
+TARGETS = ("qemu",)
+CACHE = Path("/var/cache/lethe") if os.geteuid() == 0 else Path.home() / ".cache" / "lethe"
+
+
+@app.callback()
+def image() -> None:
+    """Build flashable images."""
+
+
+@app.command("build", epilog="Example: ./lethe image build qemu --keys build/ota-keys")
+def build_command(
+    target: Annotated[str, typer.Argument(help=f"One of {', '.join(TARGETS)}.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the image; build/image-TARGET if not given.")
+    ] = None,
+    keys: Annotated[
+        Path, typer.Option(help="Folder with the update authority's certificate.")
+    ] = Path("build/ota-keys"),
+    cache: Annotated[Path, typer.Option(help="What the next build need not make again.")] = CACHE,
+    mirror: Annotated[
+        str, typer.Option(help="Debian mirror; one of snapshot.debian.org pins versions.")
+    ] = "http://deb.debian.org/debian",
+    security: Annotated[
+        str, typer.Option(help="Mirror of Debian's security updates.")
+    ] = "http://deb.debian.org/debian-security",
+    version: Annotated[str, typer.Option(help="Version; the project's if not given.")] = "",
+    data: Annotated[
+        Path | None, typer.Option(help="Folder whose content goes onto the data partition.")
+    ] = None,
+) -> None:
+    """Build an image from Debian's packages, unattended. Nothing is fetched at its first boot."""
+    if target not in TARGETS:
+        raise BadInput(f"{target}: not a target; one of {', '.join(TARGETS)}")
+    chosen = recipe.load(recipe.HERE / target)
+    folder = out or Path("build") / f"image-{target}"
+    steps = Steps(folder / "build.log")
+    options = build.Options(
+        archive=base.Archive(mirror, security, build.source_epoch()),
+        keyring=keys / AUTHORITY_CERT,
+        out=folder.resolve(),
+        cache=cache.resolve(),
+        version=version,
+        data=data,
+    )
+    record = build.build(chosen, options, steps)
+    table = Table("largest in the root file system", "MB", box=None)
+    for name, size in record.largest:
+        table.add_row(name, f"{size / 1e6:.1f}")
+    table.add_row("all of it", f"{record.content_bytes / 1e6:.1f}", style="bold")
+    Console(stderr=True).print(table)
+    typer.echo(f"{folder}/lethe-{target}.img, version {record.version}, build {record.build_id}")

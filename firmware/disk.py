@@ -1,0 +1,187 @@
+"""The disk that is flashed: boot partition, boot state, two slots, data.
+
+    lethe-boot   FAT: what the board's firmware reads, and the boot script; never written later
+    lethe-env    the boot state, twice (docs/adr/0020)
+    lethe-a      slot A, read-only root file system
+    lethe-b      slot B, empty until the first update
+    lethe-data   ext4: configuration, keys, list store, outbox, audit, records of updates; grows
+
+Nothing is mounted: mke2fs fills file systems from folders, genimage puts them together.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from firmware.process import Steps
+from firmware.recipe import HERE, MIB, Recipe
+from firmware.rootfs import fill
+
+NAMESPACE = uuid.UUID("5f1c2f0e-6a0b-4c39-9d0c-6f6b8f6d3a10")
+DATA_TYPE = "6e6a8a36-2d0b-4f0c-9d5f-3c0a8f7e1d24"
+LETHE_ID = 900
+DATA_FOLDERS = {"lethe": (0o700, LETHE_ID), "config": (0o750, 0), "rauc": (0o700, 0),
+                "ota": (0o755, 0), "timesync": (0o755, 0)}  # fmt: skip
+"""Folder of the data partition: its mode and its owner; `config` is readable by the device."""
+GENIMAGE = """image disk.img {{
+    hdimage {{
+        partition-table-type = "gpt"
+        disk-uuid = "{disk}"
+    }}
+    partition lethe-boot {{
+        image = "boot.vfat"
+        partition-type-uuid = "F"
+        partition-uuid = "{boot}"
+    }}
+    partition lethe-env {{
+        image = "env.bin"
+        size = 128K
+        partition-uuid = "{env}"
+    }}
+    partition lethe-a {{
+        image = "rootfs.ext4"
+        size = {slot}M
+        partition-uuid = "{a}"
+    }}
+    partition lethe-b {{
+        image = "empty"
+        size = {slot}M
+        partition-uuid = "{b}"
+    }}
+    partition lethe-data {{
+        image = "data.ext4"
+        partition-type-uuid = "{type}"
+        partition-uuid = "{data}"
+    }}
+}}
+"""
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Makes the parts of a disk the same way every time.
+
+    Attributes:
+        recipe: the target.
+        epoch: seconds since 1970 for every time that is written.
+        work: folder for the parts.
+        steps: shows progress.
+    """
+
+    recipe: Recipe
+    epoch: int
+    work: Path
+    steps: Steps
+
+    def _uuid(self, name: str) -> str:
+        return str(uuid.uuid5(NAMESPACE, f"{self.recipe.compatible}/{name}"))
+
+    def _env(self) -> dict[str, str]:
+        # The first is heeded by e2fsprogs from 1.47.1 on, the second by all.
+        return {"SOURCE_DATE_EPOCH": str(self.epoch), "E2FSPROGS_FAKE_TIME": str(self.epoch)}
+
+    def ext4(self, name: str, tree: Path, mib: int, *options: str) -> Path:
+        """Make an ext4 file system from a folder.
+
+        Raises:
+            BuildFailed: it does not fit, among others; the log says why.
+        """
+        image = self.work / f"{name}.ext4"
+        image.unlink(missing_ok=True)
+        with image.open("wb") as file:
+            file.truncate(mib * MIB)
+        identity = self._uuid(name)
+        self.steps.run(
+            [
+                "mke2fs", "-q", "-F", "-t", "ext4", "-L", f"lethe-{name}", "-U", identity,
+                "-E", f"hash_seed={identity},root_owner=0:0,lazy_itable_init=0",
+                *options, "-d", tree, image,
+            ],
+            env=self._env(),
+        )  # fmt: skip
+        return image
+
+    def root(self, tree: Path) -> Path:
+        """Make the slot's file system: no journal, as it is never written."""
+        return self.ext4("rootfs", tree, self.recipe.slot_mib, "-O", "^has_journal", "-m", "0")
+
+    def data(self, tree: Path) -> Path:
+        """Make the data file system with its folders, and what `tree` has for it."""
+        tree.mkdir(parents=True, exist_ok=True)
+        for name, (mode, owner) in DATA_FOLDERS.items():
+            (tree / name).mkdir(exist_ok=True)
+            (tree / name).chmod(mode)
+            os.chown(tree / name, owner, LETHE_ID if name in ("lethe", "config") else 0)
+        return self.ext4("data", tree, self.recipe.data_mib, "-m", "1")
+
+    def boot(self, files: dict[str, Path]) -> Path:
+        """Make the FAT boot partition.
+
+        Args:
+            files: path on it, with slashes, to the file that goes there.
+        """
+        image = self.work / "boot.vfat"
+        image.unlink(missing_ok=True)
+        with image.open("wb") as file:
+            file.truncate(self.recipe.boot_mib * MIB)
+        serial = self._uuid("boot").replace("-", "")[:8]
+        kind = "32" if self.recipe.boot_mib >= 64 else "16"
+        self.steps.run(
+            ["mkfs.vfat", "-F", kind, "-i", serial, "-n", "LETHE-BOOT", "--invariant", image],
+            env=self._env(),
+        )
+        folders = sorted({str(parent) for name in files for parent in Path(name).parents} - {"."})
+        for folder in folders:
+            self.steps.run(["mmd", "-i", image, f"::{folder}"], env=self._env())
+        for name, source in sorted(files.items()):
+            os.utime(source, (self.epoch, self.epoch))
+            self.steps.run(["mcopy", "-m", "-i", image, source, f"::{name}"], env=self._env())
+        return image
+
+    def script(self, version: str) -> Path:
+        """Compile U-Boot's boot script."""
+        text = (HERE / "common" / "boot.cmd").read_text("utf-8")
+        source, compiled = self.work / "boot.cmd", self.work / "boot.scr"
+        source.write_text(fill(text, self.recipe, version), "utf-8")
+        self.steps.run(
+            ["mkimage", "-T", "script", "-C", "none", "-A", "arm64", "-d", source, compiled],
+            env=self._env(),
+        )
+        return compiled
+
+    def boot_state(self) -> Path:
+        """Make the first boot state: slot A, three tries."""
+        state, text = self.work / "env.bin", self.work / "env.txt"
+        text.write_text("BOOT_ORDER=A\nBOOT_A_LEFT=3\nBOOT_B_LEFT=0\n", "ascii")
+        self.steps.run(["mkenvimage", "-r", "-s", "0x1000", "-o", state, text])
+        state.chmod(0o644)
+        return state
+
+    def assemble(self) -> Path:
+        """Put the parts in `work` together."""
+        (self.work / "empty").write_bytes(b"")
+        names = ("disk", "boot", "env", "a", "b", "data")
+        config = self.work / "genimage.cfg"
+        config.write_text(
+            GENIMAGE.format(
+                slot=self.recipe.slot_mib,
+                type=DATA_TYPE,
+                **{n: self._uuid(f"{n}-part") for n in names},
+            ),
+            "ascii",
+        )
+        for name in ("root", "tmp"):
+            shutil.rmtree(self.work / f"genimage-{name}", ignore_errors=True)
+            (self.work / f"genimage-{name}").mkdir()
+        self.steps.run(
+            [
+                "genimage", "--config", config, "--inputpath", self.work, "--outputpath", self.work,
+                "--rootpath", self.work / "genimage-root", "--tmppath", self.work / "genimage-tmp",
+            ],
+            env=self._env(),
+        )  # fmt: skip
+        return self.work / "disk.img"

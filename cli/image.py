@@ -17,7 +17,11 @@ from ota.keys import AUTHORITY_CERT
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Build flashable images.")
 
-TARGETS = ("qemu",)
+TARGETS = {
+    "qemu": "qemu/recipe.toml",
+    "raspberrypi4": "raspberrypi/pi4.toml",
+    "raspberrypi5": "raspberrypi/pi5.toml",
+}
 CACHE = Path("/var/cache/lethe") if os.geteuid() == 0 else Path.home() / ".cache" / "lethe"
 
 
@@ -50,11 +54,12 @@ def build_command(
     """Build an image from Debian's packages, unattended. Nothing is fetched at its first boot."""
     if target not in TARGETS:
         raise BadInput(f"{target}: not a target; one of {', '.join(TARGETS)}")
-    chosen = recipe.load(recipe.HERE / target)
+    chosen = recipe.load(recipe.HERE / TARGETS[target])
     folder = out or Path("build") / f"image-{target}"
     steps = Steps(folder / "build.log")
     options = build.Options(
-        archive=base.Archive(mirror, security, build.source_epoch()),
+        archive=base.Archive(mirror, security),
+        epoch=build.source_epoch(),
         keyring=keys / AUTHORITY_CERT,
         out=folder.resolve(),
         cache=cache.resolve(),

@@ -60,7 +60,8 @@ def bundle(
     need(steps, BUNDLE_TOOLS)
     content = bundles.Content(record.compatible, record.version, description)
     with steps.step(f"bundle {out}"):
-        bundles.make(image / "rootfs.ext4", content, keys, out)
+        images = {kind: image / name for kind, name in record.images.items()}
+        bundles.make(images, content, keys, out)
     typer.echo(f"{out}: {out.stat().st_size / 1e6:.0f} MB, {content.compatible} {content.version}")
 
 

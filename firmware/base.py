@@ -19,6 +19,9 @@ DOWNLOADS = "var/cache/lethe"
 """Where the base keeps the packages that are unpacked by hand."""
 HNSWLIB = "python3-hnswlib"
 INITRAMFS = HERE / "common" / "initramfs"
+EPOCH = 1754697600
+"""Time of the files in a base, seconds since 1970: the day Debian 13 came out. The image's own time is
+set later, so that a commit does not make the base anew."""
 LEFT_OUT = (
     "path-exclude=/usr/share/man/*",
     "path-exclude=/usr/share/info/*",
@@ -38,12 +41,10 @@ class Archive:
     Attributes:
         mirror: Debian mirror; one of snapshot.debian.org pins every version.
         security: mirror of the security updates.
-        epoch: seconds since 1970 written into everything that holds a time.
     """
 
     mirror: str
     security: str
-    epoch: int
 
 
 def sources(recipe: Recipe, archive: Archive) -> list[str]:
@@ -54,7 +55,7 @@ def sources(recipe: Recipe, archive: Archive) -> list[str]:
         f"deb [signed-by={KEYRING}] {archive.security} {recipe.suite}-security main",
     ]
     for source in recipe.sources:
-        key = HERE / recipe.name / source.key if source.key else KEYRING
+        key = source.key or KEYRING
         mirror, parts = source.mirror or archive.mirror, " ".join(source.components)
         suites.append(f"deb [signed-by={key}] {mirror} {source.suite} {parts}")
     return suites
@@ -64,10 +65,9 @@ def fingerprint(recipe: Recipe, archive: Archive) -> str:
     """Return a name for the base that changes with everything it is made from."""
     made_from = [
         sources(recipe, archive),
-        sorted([*common_packages(), *recipe.packages, recipe.boot.package]),
+        sorted([*common_packages(), *recipe.packages, *recipe.boot.packages]),
         LEFT_OUT,
         [path.read_text("utf-8") for path in sorted(INITRAMFS.iterdir())],
-        archive.epoch,
     ]
     return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:16]
 
@@ -75,7 +75,7 @@ def fingerprint(recipe: Recipe, archive: Archive) -> str:
 def command(recipe: Recipe, archive: Archive, target: Path, *, dry_run: bool = False) -> list[str]:
     """Return the call of mmdebstrap that makes the base."""
     packages = sorted([*common_packages(), *recipe.packages])
-    taken_along = f"{recipe.boot.package} {HNSWLIB}"
+    taken_along = " ".join([*recipe.boot.packages, HNSWLIB])
     download = (
         f'cd "$1/{DOWNLOADS}" && APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get download {taken_along}'
     )
@@ -89,10 +89,12 @@ def command(recipe: Recipe, archive: Archive, target: Path, *, dry_run: bool = F
         f"--include={','.join(packages)}",
         '--aptopt=Apt::Install-Recommends "false"',
         "--dpkgopt=force-unsafe-io",
+        "--dpkgopt=force-confold",
         *(f"--dpkgopt={option}" for option in LEFT_OUT),
         '--essential-hook=mkdir -p "$1/etc/initramfs-tools/conf.d"',
         f'--essential-hook=cp {INITRAMFS}/lethe.conf "$1/etc/initramfs-tools/conf.d/"',
-        f'--essential-hook=cp {INITRAMFS}/modules "$1/etc/initramfs-tools/"',
+        f"--essential-hook=cp {INITRAMFS}/modules {INITRAMFS}/update-initramfs.conf "
+        '"$1/etc/initramfs-tools/"',
         # Taken along, not installed: the boot loader has a partition of its own, and of hnswlib
         # only the library is wanted, not Debian's numpy.
         f'--customize-hook=mkdir -p "$1/{DOWNLOADS}"',
@@ -116,6 +118,6 @@ def make(recipe: Recipe, archive: Archive, cache: Path, steps: Steps) -> Path:
     cache.mkdir(parents=True, exist_ok=True)
     part = tar.with_suffix(".part.tar")
     with steps.step("Debian packages (emulated: about half an hour)"):
-        steps.run(command(recipe, archive, part), env={"SOURCE_DATE_EPOCH": str(archive.epoch)})
+        steps.run(command(recipe, archive, part), env={"SOURCE_DATE_EPOCH": str(EPOCH)})
     part.rename(tar)
     return tar

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import msgspec
 
-from firmware import application, base, host, rootfs
+from firmware import application, base, boards, host, rootfs
 from firmware.disk import Maker
 from firmware.errors import BuildFailed
 from firmware.process import Steps
-from firmware.recipe import HERE, Recipe
+from firmware.recipe import Recipe
 
 PYTHON, GLIBC = "3.13", 41
 """Debian 13's."""
@@ -27,6 +27,7 @@ class Options:
 
     Attributes:
         archive: where packages come from.
+        epoch: seconds since 1970 for every time in the image.
         keyring: certificate of the authority whose bundles the device installs.
         out: folder for what comes out.
         cache: folder for what the next build need not make again.
@@ -35,6 +36,7 @@ class Options:
     """
 
     archive: base.Archive
+    epoch: int
     keyring: Path
     out: Path
     cache: Path
@@ -51,6 +53,7 @@ class Record(msgspec.Struct, kw_only=True):
         version: of the image.
         build_id: hash of the root file system's content; in os-release.
         epoch: seconds since 1970 in its files.
+        images: RAUC's slot class to the file that a bundle holds for it.
         sha256: file to its hash.
         bytes: file to its size.
         content_bytes: sum of the files in the root file system.
@@ -63,6 +66,7 @@ class Record(msgspec.Struct, kw_only=True):
     version: str
     build_id: str
     epoch: int
+    images: dict[str, str]
     sha256: dict[str, str]
     bytes: dict[str, int]
     content_bytes: int
@@ -113,45 +117,37 @@ def build(recipe: Recipe, options: Options, steps: Steps) -> Record:
     rootfs.take_along(tree, along)
     rootfs.complete(tree, recipe, site, along, version, steps)
     shutil.copy2(options.keyring, tree / "etc/rauc/keyring.pem")
-    build_id = rootfs.seal(tree, options.archive.epoch)
+    build_id = rootfs.seal(tree, options.epoch)
     largest, content = rootfs.largest(tree), rootfs.size(tree)
-    maker = Maker(recipe, options.archive.epoch, work, steps)
+    maker = Maker(recipe, options.epoch, work, steps)
     with steps.step("file systems"):
         maker.root(tree)
         maker.data(options.data or work / "data")
-        maker.boot(boot_files(recipe, tree, along, maker.script(version)))
-        maker.boot_state()
+        further = boards.make_boot(maker, tree, along, version)
     with steps.step("disk image"):
         disk = maker.assemble()
-    names = {"rootfs.ext4": work / "rootfs.ext4", f"lethe-{recipe.name}.img": disk}
-    for name, path in names.items():
+    images = {"rootfs": work / "rootfs.ext4", **further}
+    named = {path.name: path for path in images.values()} | {f"lethe-{recipe.name}.img": disk}
+    for name, path in named.items():
         path.replace(options.out / name)
     record = Record(
         target=recipe.name,
         compatible=recipe.compatible,
         version=version,
         build_id=build_id,
-        epoch=options.archive.epoch,
-        sha256={name: _sha256(options.out / name) for name in names},
-        bytes={name: (options.out / name).stat().st_size for name in names},
+        epoch=options.epoch,
+        images={kind: path.name for kind, path in images.items()},
+        sha256={name: _sha256(options.out / name) for name in named},
+        bytes={name: (options.out / name).stat().st_size for name in named},
         content_bytes=content,
         largest=largest,
         seconds=steps.seconds,
     )
-    for loader in ("u-boot.bin",):
-        if (work / loader).exists():
-            (work / loader).replace(options.out / loader)
+    if (work / "u-boot.bin").exists():
+        (work / "u-boot.bin").replace(options.out / "u-boot.bin")
     (options.out / "image.json").write_bytes(msgspec.json.format(msgspec.json.encode(record)))
     shutil.rmtree(work)
     return record
-
-
-def boot_files(recipe: Recipe, tree: Path, along: Path, script: Path) -> dict[str, Path]:
-    """Return what goes onto the boot partition, and leave QEMU's boot loader beside the image."""
-    if recipe.name == "qemu":
-        shutil.copy2(along / "usr/lib/u-boot/qemu_arm64/u-boot.bin", script.parent / "u-boot.bin")
-        return {"boot.scr": script}
-    raise BuildFailed(f"{HERE / recipe.name}: no boot files are known for this target")
 
 
 def _sha256(path: Path) -> str:

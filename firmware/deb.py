@@ -1,4 +1,4 @@
-"""The Debian package: the application with its wheels and units, for those who keep their own system.
+"""The Debian package: application, wheels and units, for those who keep their own system.
 
 The wheels belong to one Python, so a package is for one Debian release and one processor.
 """

@@ -1,7 +1,8 @@
 """The disk that is flashed: boot partition, boot state, two slots, data.
 
     lethe-boot   FAT: what the board's firmware reads, and the boot script; never written later
-    lethe-env    the boot state, twice (docs/adr/0020)
+    lethe-env    with U-Boot: the boot state, twice (docs/adr/0020)
+    lethe-boot-a with tryboot: kernel of slot A, FAT; and lethe-boot-b
     lethe-a      slot A, read-only root file system
     lethe-b      slot B, empty until the first update
     lethe-data   ext4: configuration, keys, list store, outbox, audit, records of updates; grows
@@ -27,37 +28,18 @@ LETHE_ID = 900
 DATA_FOLDERS = {"lethe": (0o700, LETHE_ID), "config": (0o750, 0), "rauc": (0o700, 0),
                 "ota": (0o755, 0), "timesync": (0o755, 0)}  # fmt: skip
 """Folder of the data partition: its mode and its owner; `config` is readable by the device."""
+PARTITION = """    partition {name} {{
+        image = "{image}"
+        size = {size}
+        partition-uuid = "{uuid}"{type}
+    }}
+"""
 GENIMAGE = """image disk.img {{
     hdimage {{
         partition-table-type = "gpt"
         disk-uuid = "{disk}"
     }}
-    partition lethe-boot {{
-        image = "boot.vfat"
-        partition-type-uuid = "F"
-        partition-uuid = "{boot}"
-    }}
-    partition lethe-env {{
-        image = "env.bin"
-        size = 128K
-        partition-uuid = "{env}"
-    }}
-    partition lethe-a {{
-        image = "rootfs.ext4"
-        size = {slot}M
-        partition-uuid = "{a}"
-    }}
-    partition lethe-b {{
-        image = "empty"
-        size = {slot}M
-        partition-uuid = "{b}"
-    }}
-    partition lethe-data {{
-        image = "data.ext4"
-        partition-type-uuid = "{type}"
-        partition-uuid = "{data}"
-    }}
-}}
+{partitions}}}
 """
 
 
@@ -118,20 +100,31 @@ class Maker:
             os.chown(tree / name, owner, LETHE_ID if name in ("lethe", "config") else 0)
         return self.ext4("data", tree, self.recipe.data_mib, "-m", "1")
 
-    def boot(self, files: dict[str, Path]) -> Path:
-        """Make the FAT boot partition.
+    def fat(self, name: str, files: dict[str, Path]) -> Path:
+        """Make a FAT boot partition.
 
         Args:
+            name: of the image.
             files: path on it, with slashes, to the file that goes there.
         """
-        image = self.work / "boot.vfat"
+        image = self.work / f"{name}.vfat"
         image.unlink(missing_ok=True)
         with image.open("wb") as file:
             file.truncate(self.recipe.boot_mib * MIB)
-        serial = self._uuid("boot").replace("-", "")[:8]
+        serial = self._uuid(name).replace("-", "")[:8]
         kind = "32" if self.recipe.boot_mib >= 64 else "16"
         self.steps.run(
-            ["mkfs.vfat", "-F", kind, "-i", serial, "-n", "LETHE-BOOT", "--invariant", image],
+            [
+                "mkfs.vfat",
+                "-F",
+                kind,
+                "-i",
+                serial,
+                "-n",
+                f"LETHE-{name.upper()}"[:11],
+                "--invariant",
+                image,
+            ],
             env=self._env(),
         )
         folders = sorted({str(parent) for name in files for parent in Path(name).parents} - {"."})
@@ -162,18 +155,37 @@ class Maker:
         return state
 
     def assemble(self) -> Path:
-        """Put the parts in `work` together."""
+        """Put the parts in `work` together: the disk, in the order of its partitions."""
         (self.work / "empty").write_bytes(b"")
-        names = ("disk", "boot", "env", "a", "b", "data")
+        boot, slot = f"{self.recipe.boot_mib}M", f"{self.recipe.slot_mib}M"
+        data = f"{self.recipe.data_mib}M"
+        partitions = {
+            "uboot": [
+                ("boot", "boot.vfat", boot, "F"),
+                ("env", "env.bin", "128K", ""),
+                ("a", "rootfs.ext4", slot, ""),
+                ("b", "empty", slot, ""),
+                ("data", "data.ext4", data, DATA_TYPE),
+            ],
+            "tryboot": [
+                ("boot", "boot.vfat", boot, "F"),
+                ("boot-a", "boot-slot.vfat", boot, "F"),
+                ("boot-b", "empty", boot, "F"),
+                ("a", "rootfs.ext4", slot, ""),
+                ("b", "empty", slot, ""),
+                ("data", "data.ext4", data, DATA_TYPE),
+            ],
+        }[self.recipe.boot.backend]
+        parts = [
+            PARTITION.format(
+                name=f"lethe-{name}", image=image, size=size, uuid=self._uuid(f"{name}-part"),
+                type=f'\n        partition-type-uuid = "{kind}"' if kind else "",
+            )
+            for name, image, size, kind in partitions
+        ]  # fmt: skip
         config = self.work / "genimage.cfg"
-        config.write_text(
-            GENIMAGE.format(
-                slot=self.recipe.slot_mib,
-                type=DATA_TYPE,
-                **{n: self._uuid(f"{n}-part") for n in names},
-            ),
-            "ascii",
-        )
+        text = GENIMAGE.format(disk=self._uuid("disk-part"), partitions="".join(parts))
+        config.write_text(text, "ascii")
         for name in ("root", "tmp"):
             shutil.rmtree(self.work / f"genimage-{name}", ignore_errors=True)
             (self.work / f"genimage-{name}").mkdir()

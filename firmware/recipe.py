@@ -1,4 +1,4 @@
-"""What differs between targets: one `recipe.toml` a target, read whole and refused whole."""
+"""What differs between targets: one TOML file a target, read whole and refused whole."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Source(_Section, frozen=True, kw_only=True):
         suite: of the archive, such as "trixie-backports".
         components: of the suite.
         mirror: address; the main mirror's if empty.
-        key: its public key, a file beside the recipe; Debian's own keys if empty.
+        key: file on the building machine with its public keys; Debian's own if empty.
     """
 
     name: Annotated[str, Meta(pattern=r"^[a-z-]+$")]
@@ -44,23 +44,41 @@ class Boot(_Section, frozen=True, kw_only=True):
     Attributes:
         backend: "uboot" counts tries in U-Boot's script; "tryboot" is the Raspberry Pi firmware's
             one-shot try.
-        package: Debian package with the boot loader.
+        packages: Debian packages whose files go onto the boot partition; not installed.
+        files: folder with further files for it, such as config.txt; relative to `firmware/`.
         console: kernel's serial console.
         arguments: further words of the kernel's command line.
         kernel_address: where U-Boot loads the kernel, hexadecimal.
         initrd_address: where U-Boot loads the initramfs, hexadecimal.
         scratch_address: 16 KiB of memory for the boot state, hexadecimal.
         fdt: U-Boot's variable that holds the address of the device tree.
+        tree: file name of the board's device tree; empty where the machine brings its own.
     """
 
     backend: Literal["uboot", "tryboot"]
-    package: Package
+    packages: Annotated[list[Package], Meta(min_length=1)]
+    files: str = ""
     console: str
     arguments: list[str] = []
     kernel_address: str = ""
     initrd_address: str = ""
     scratch_address: str = ""
     fdt: str = ""
+    tree: str = ""
+
+
+class CameraStack(_Section, frozen=True, kw_only=True):
+    """Kernel and libraries for the board's own camera, from its maker's archive.
+
+    Attributes:
+        packages: added.
+        replaces: packages of the recipe that are left out instead.
+        source: the archive.
+    """
+
+    packages: list[Package]
+    replaces: list[Package]
+    source: Source
 
 
 class Recipe(_Section, frozen=True, kw_only=True):
@@ -72,7 +90,9 @@ class Recipe(_Section, frozen=True, kw_only=True):
         suite: Debian's.
         packages: added to `common/packages.txt`: kernel, firmware, camera stack.
         sources: further archives.
+        overlays: folders laid over the root file system, relative to `firmware/`.
         boot: how it starts.
+        csi: for the board's own camera; None where there is none.
         boot_mib: size of a boot partition, MiB.
         slot_mib: size of a slot, MiB.
         data_mib: size of the data partition in the image, MiB; it grows at the first boot.
@@ -84,26 +104,48 @@ class Recipe(_Section, frozen=True, kw_only=True):
     suite: str
     packages: list[Package]
     sources: list[Source] = []
+    overlays: list[str] = []
     boot: Boot
+    csi: CameraStack | None = None
     boot_mib: Annotated[int, Meta(ge=16, le=1024)]
     slot_mib: Annotated[int, Meta(ge=256, le=8192)]
     data_mib: Annotated[int, Meta(ge=16, le=65536)]
     not_run: str = ""
 
 
-def load(folder: Path) -> Recipe:
-    """Read a target's recipe.
+def load(path: Path) -> Recipe:
+    """Read a recipe.
 
     Raises:
         RecipeError: there is none, or a field is wrong; names file and field.
     """
-    path = folder / "recipe.toml"
     try:
         return msgspec.convert(tomllib.loads(path.read_text("utf-8")), Recipe)
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise RecipeError(f"{path}: {error}") from error
+
+
+def with_csi(recipe: Recipe, mirror: str) -> Recipe:
+    """Return a recipe whose kernel and camera stack come from the board's maker.
+
+    Args:
+        recipe: of a board with a camera connector.
+        mirror: of the maker's archive; its own address if empty.
+
+    Raises:
+        RecipeError: the target has no such camera.
+    """
+    if recipe.csi is None:
+        raise RecipeError(f"{recipe.name}: has no camera connector of its own")
+    source = recipe.csi.source
+    if mirror:
+        source = msgspec.structs.replace(source, mirror=mirror)
+    kept = [name for name in recipe.packages if name not in recipe.csi.replaces]
+    return msgspec.structs.replace(
+        recipe, packages=[*kept, *recipe.csi.packages], sources=[*recipe.sources, source]
+    )
 
 
 def common_packages() -> list[str]:

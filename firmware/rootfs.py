@@ -73,9 +73,8 @@ def complete(
     application.install(tree, site)
     for library in sorted((along / "usr/lib/python3/dist-packages").glob("hnswlib*.so")):
         shutil.copy2(library, tree / application.HOME / "site-packages")
-    for overlay in (HERE / "common" / "overlay", HERE / recipe.name / "overlay"):
-        if overlay.is_dir():
-            shutil.copytree(overlay, tree, symlinks=True, dirs_exist_ok=True)
+    for overlay in ("common/overlay", *recipe.overlays):
+        shutil.copytree(HERE / overlay, tree, symlinks=True, dirs_exist_ok=True)
     application.install_units(tree)
     shutil.copytree(UPDATES, tree / "usr/lib/systemd/system", dirs_exist_ok=True)
     shutil.copytree(OTA, tree / application.HOME / "ota")
@@ -112,7 +111,6 @@ def fill(text: str, recipe: Recipe, version: str) -> str:
     """Fill in what a template takes from the recipe."""
     for name, value in {
         "@COMPATIBLE@": recipe.compatible,
-        "@BOOTLOADER@": "uboot" if recipe.boot.backend == "uboot" else "custom",
         "@TARGET@": recipe.name,
         "@VERSION@": version,
         "@CONSOLE@": recipe.boot.console,

@@ -48,11 +48,11 @@ class Content:
     description: str = ""
 
 
-def make(rootfs: Path, content: Content, keys: Path, bundle: Path) -> None:
+def make(images: Mapping[str, Path], content: Content, keys: Path, bundle: Path) -> None:
     """Make and sign a bundle; it is checked against the authority as a device would.
 
     Args:
-        rootfs: ext4 image of a slot.
+        images: slot class ("rootfs", and "boot" where a slot has one) to its image.
         content: what it says of itself.
         keys: folder of `ota.keys` with authority's certificate and a signer.
         bundle: the file to write; replaced.
@@ -64,8 +64,9 @@ def make(rootfs: Path, content: Content, keys: Path, bundle: Path) -> None:
         work = Path(folder)
         tree = work / "content"
         tree.mkdir()
-        _link_or_copy(rootfs, tree / "rootfs.ext4")
-        _write_manifest(tree / "manifest.raucm", content)
+        for image in images.values():
+            _link_or_copy(image, tree / image.name)
+        _write_manifest(tree / "manifest.raucm", content, images)
         made = work / "bundle.raucb"
         output(
             [
@@ -101,13 +102,14 @@ def _host_config(work: Path, keys: Path) -> Path:
     return config
 
 
-def _write_manifest(path: Path, content: Content) -> None:
+def _write_manifest(path: Path, content: Content, images: Mapping[str, Path]) -> None:
     manifest = configparser.ConfigParser(interpolation=None)
     manifest["update"] = {"compatible": content.compatible, "version": content.version}
     if content.description:
         manifest["update"]["description"] = content.description
     manifest["bundle"] = {"format": "verity"}
-    manifest["image.rootfs"] = {"filename": "rootfs.ext4"}
+    for kind, image in images.items():
+        manifest[f"image.{kind}"] = {"filename": image.name}
     with path.open("w", encoding="utf-8") as file:
         manifest.write(file, space_around_delimiters=False)
 

@@ -10,7 +10,9 @@ import pytest
 COMMON = Path(__file__).resolve().parents[2] / "firmware" / "common"
 DEVICE = COMMON.parents[1] / "ota" / "device"
 HOST = Path("/usr/lib/systemd/system")
-UNITS = sorted(p.name for p in [*COMMON.glob("systemd/*.service"), *COMMON.glob("updates/*.service")])
+UNITS = sorted(
+    p.name for p in [*COMMON.glob("systemd/*.service"), *COMMON.glob("updates/*.service")]
+)
 EXPOSURE = {"lethe.service": 2.0, "lethe-selftest.service": 2.0}
 """Most that `systemd-analyze security` may say; those that speak to RAUC as root may have 4."""
 

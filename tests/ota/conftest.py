@@ -37,5 +37,5 @@ def rootfs(tmp_path_factory):
 def signed(rauc, owner, rootfs, tmp_path_factory):
     """A good bundle."""
     path = tmp_path_factory.mktemp("bundle") / "good.raucb"
-    bundle.make(rootfs, bundle.Content("lethe-test", "1.2.3"), owner, path)
+    bundle.make({"rootfs": rootfs}, bundle.Content("lethe-test", "1.2.3"), owner, path)
     return path

@@ -67,7 +67,9 @@ def test_an_expired_signer_is_refused(owner, rauc, rootfs, tmp_path):
     expired = shutil.copytree(owner, tmp_path / "keys")
     keys.make_signer(expired, "Late", now=NOW - datetime.timedelta(days=10), days=9)
     with pytest.raises(BuildFailed, match="certificate has expired"):
-        bundle.make(rootfs, bundle.Content("lethe-test", "1.0.0"), expired, tmp_path / "b.raucb")
+        bundle.make(
+            {"rootfs": rootfs}, bundle.Content("lethe-test", "1.0.0"), expired, tmp_path / "b.raucb"
+        )
     assert not (tmp_path / "b.raucb").exists()
 
 
@@ -95,12 +97,12 @@ def test_a_signer_not_certified_for_code_is_refused(owner, rauc, rootfs, tmp_pat
     pem = serialization.Encoding.PEM
     (folder / keys.SIGNER_CERT).write_bytes(server.public_bytes(pem))
     (folder / keys.SIGNER_KEY).write_bytes(
-        key.private_bytes(
-            pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     with pytest.raises(BuildFailed, match="purpose"):
-        bundle.make(rootfs, bundle.Content("lethe-test", "1.0.0"), folder, tmp_path / "b.raucb")
+        bundle.make(
+            {"rootfs": rootfs}, bundle.Content("lethe-test", "1.0.0"), folder, tmp_path / "b.raucb"
+        )
 
 
 def test_the_plain_format_is_refused(owner, rauc, rootfs, tmp_path):

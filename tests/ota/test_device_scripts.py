@@ -27,7 +27,7 @@ class Device:
         (folder / "os-release").write_text("VERSION_ID=2.0.0\nBUILD_ID=abc123\n")
         self.verdict = folder / "verdict.json"
         self.config = folder / "lethe.toml"
-        self.program("rauc", f"#!/bin/sh\necho \"rauc $*\" >>{self.log}\n")
+        self.program("rauc", f'#!/bin/sh\necho "rauc $*" >>{self.log}\n')
         self.running(restarts=(0, 0))
 
     def program(self, name, text):

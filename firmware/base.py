@@ -20,8 +20,8 @@ DOWNLOADS = "var/cache/lethe"
 HNSWLIB = "python3-hnswlib"
 INITRAMFS = HERE / "common" / "initramfs"
 EPOCH = 1754697600
-"""Time of the files in a base, seconds since 1970: the day Debian 13 came out. The image's own time is
-set later, so that a commit does not make the base anew."""
+"""Time of the files in a base, seconds since 1970: the day Debian 13 came out. The image's own time
+is set later, so that a commit does not make the base anew."""
 LEFT_OUT = (
     "path-exclude=/usr/share/man/*",
     "path-exclude=/usr/share/info/*",
@@ -47,10 +47,15 @@ class Archive:
     security: str
 
 
+def main_source(archive: Archive, suite: str) -> str:
+    """Return Debian's main archive as a line of apt's sources.list."""
+    return f"deb [signed-by={KEYRING}] {archive.mirror} {suite} main"
+
+
 def sources(recipe: Recipe, archive: Archive) -> list[str]:
     """Return the archives as lines of apt's sources.list."""
     suites = [
-        f"deb [signed-by={KEYRING}] {archive.mirror} {recipe.suite} main",
+        main_source(archive, recipe.suite),
         f"deb [signed-by={KEYRING}] {archive.mirror} {recipe.suite}-updates main",
         f"deb [signed-by={KEYRING}] {archive.security} {recipe.suite}-security main",
     ]

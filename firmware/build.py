@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from firmware import application, base, boards, host, rootfs
+from firmware import application, base, boards, bytecode, host, rootfs
 from firmware.disk import Maker
 from firmware.errors import BuildFailed
 from firmware.process import Steps
@@ -19,6 +19,7 @@ from firmware.recipe import Recipe
 
 PYTHON, GLIBC = "3.13", 41
 """Debian 13's."""
+PYTHON_FOLDERS = [Path("usr/lib/python3"), Path("usr/lib/python3.13"), application.HOME]
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,7 @@ def build(recipe: Recipe, options: Options, steps: Steps) -> Record:
     (options.out / "packages.txt").write_text(rootfs.packages(tree), "utf-8")
     rootfs.take_along(tree, along)
     rootfs.complete(tree, recipe, site, along, version, steps)
+    bytecode.compile_all(tree, PYTHON_FOLDERS, options.archive, recipe.suite, options.cache, steps)
     shutil.copy2(options.keyring, tree / "etc/rauc/keyring.pem")
     build_id = rootfs.seal(tree, options.epoch)
     largest, content = rootfs.largest(tree), rootfs.size(tree)

@@ -24,9 +24,9 @@ MASKED = (
     "systemd-networkd-wait-online.service", "systemd-hibernate-clear.service",
 )  # fmt: skip
 REMOVED = (
-    "boot/*.old", "etc/machine-id", "etc/resolv.conf", "etc/hostname", "etc/ssh/ssh_host_*",
+    "boot/*.old", "etc/ssh/ssh_host_*",
     "etc/*-", "initrd.img*", "vmlinuz*", "root/.*", "tmp/*", "usr/share/pixmaps",
-    "usr/share/initramfs-tools/hooks/none", "var/cache/*", "var/log/*", "var/tmp/*",
+    "var/cache/*", "var/log/*", "var/tmp/*",
     "var/lib/apt/*", "var/lib/dpkg/*-old", "var/lib/dpkg/info/*.md5sums",
     "var/lib/systemd/random-seed", "var/lib/systemd/catalog",
 )  # fmt: skip
@@ -82,12 +82,6 @@ def complete(
         path = tree / name
         text = path.read_text("utf-8")
         path.write_text(fill(text, recipe, version), "utf-8")
-    with steps.step("compiling Python (emulated)"):
-        compiled = ["python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
-        steps.run(
-            ["chroot", tree, *compiled, "/usr/lib/python3.13", f"/{application.HOME}"],
-            env={"PYTHONHASHSEED": "0"},
-        )
     with steps.step("users, units"):
         steps.run(["chroot", tree, "systemd-sysusers"])
         steps.run(["chroot", tree, "systemctl", "enable", *ENABLED])
@@ -96,6 +90,8 @@ def complete(
         for path in sorted(tree.glob(pattern)):
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     # Empty files and folders that a read-only root must have for what is mounted or bound there.
+    for name in ("etc/machine-id", "etc/resolv.conf", "etc/hostname"):
+        (tree / name).unlink(missing_ok=True)
     (tree / "etc/machine-id").write_text("uninitialized\n", "ascii")
     (tree / "etc/resolv.conf").symlink_to("../run/systemd/resolve/stub-resolv.conf")
     (tree / "etc/hostname").write_text("lethe\n", "ascii")

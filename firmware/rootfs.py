@@ -16,7 +16,7 @@ UPDATES = HERE / "common" / "updates"
 OTA = application.ROOT / "ota" / "device"
 ENABLED = (
     "systemd-networkd", "systemd-resolved", "systemd-timesyncd", "lethe", "lethe-selftest",
-    "lethe-good",
+    "lethe-good", "lethe-grow",
 )  # fmt: skip
 MASKED = (
     "getty@.service", "serial-getty@.service", "apt-daily.timer", "dpkg-db-backup.timer",
@@ -97,6 +97,10 @@ def complete(
     (tree / "etc/hostname").write_text("lethe\n", "ascii")
     for folder in ("data", "etc/lethe"):
         (tree / folder).mkdir(exist_ok=True)
+    # Device trees of boards that this is not for: 50 MB.
+    for vendor in tree.glob("usr/lib/linux-image-*/*"):
+        if vendor.is_dir() and not (recipe.boot.tree and (vendor / recipe.boot.tree).exists()):
+            shutil.rmtree(vendor)
     kernel = next(iter(sorted((tree / "boot").glob("vmlinuz-*"))))
     release = kernel.name.removeprefix("vmlinuz-")
     (tree / "boot/vmlinuz").symlink_to(kernel.name)

@@ -22,14 +22,14 @@ from pathlib import Path
 UNIT = """[Unit]
 Description=Shell for tests, from outside
 DefaultDependencies=no
-After=local-fs.target
 [Service]
 ExecStart=/bin/sh -c 'exec sh </dev/virtio-ports/lethe.shell >/dev/virtio-ports/lethe.shell 2>&1'
 Restart=always
 RestartSec=1
 StandardError=null
 """
-WANTED = "[Unit]\nWants=lethe-shell.service\n"
+WANTED = "[Unit]\nWants=s.service\n"
+# QEMU takes names of 55 characters at most, 28 of them ours.
 MARK = "\x1e"
 
 
@@ -88,8 +88,8 @@ class Machine:
 
     def _command(self) -> list[str]:
         for name, text in {
-            "systemd.extra-unit.lethe-shell.service": UNIT,
-            "systemd.unit-dropin.multi-user.target~shell": WANTED,
+            "systemd.extra-unit.s.service": UNIT,
+            "systemd.unit-dropin.-.mount": WANTED,
             **self.credentials,
         }.items():
             (self.folder / f"credential-{name}").write_text(text, "utf-8")
@@ -184,6 +184,10 @@ class Machine:
                 self.run("true", timeout=5)
                 return
             self._disconnect()
+            if self._process is None or self._process.poll() is not None:
+                raise MachineError(f"the machine ended: see {self.folder / 'qemu.log'}")
+            if "You are in emergency mode" in self.said():
+                raise MachineError(f"the machine is in emergency mode: see {self.console}")
             time.sleep(1)
         raise MachineError(f"no shell within {timeout:.0f} s: see {self.console}")
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from edge.errors import BadInput
-from firmware import base, build, recipe
+from firmware import base, build, jetson, recipe
 from firmware.process import Steps
 from ota.keys import AUTHORITY_CERT
 
@@ -32,7 +32,7 @@ def image() -> None:
 
 @app.command("build", epilog="Example: ./lethe image build qemu --keys build/ota-keys")
 def build_command(
-    target: Annotated[str, typer.Argument(help=f"One of {', '.join(TARGETS)}.")],
+    target: Annotated[str, typer.Argument(help=f"One of {', '.join(TARGETS)}, jetson.")],
     out: Annotated[
         Path | None, typer.Option(help="Folder for the image; build/image-TARGET if not given.")
     ] = None,
@@ -50,13 +50,18 @@ def build_command(
     data: Annotated[
         Path | None, typer.Option(help="Folder whose content goes onto the data partition.")
     ] = None,
+    csi: Annotated[
+        bool, typer.Option("--csi", help="For the board's own camera: its maker's kernel.")
+    ] = False,
+    csi_mirror: Annotated[str, typer.Option(help="Mirror of the maker's archive.")] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only list what would be fetched from where.")
+    ] = False,
 ) -> None:
     """Build an image from Debian's packages, unattended. Nothing is fetched at its first boot."""
-    if target not in TARGETS:
-        raise BadInput(f"{target}: not a target; one of {', '.join(TARGETS)}")
-    chosen = recipe.load(recipe.HERE / TARGETS[target])
+    if target not in (*TARGETS, "jetson"):
+        raise BadInput(f"{target}: not a target; one of {', '.join(TARGETS)}, jetson")
     folder = out or Path("build") / f"image-{target}"
-    steps = Steps(folder / "build.log")
     options = build.Options(
         archive=base.Archive(mirror, security),
         epoch=build.source_epoch(),
@@ -66,10 +71,23 @@ def build_command(
         version=version,
         data=data,
     )
+    if target == "jetson":
+        for made in jetson.build(options, Steps(folder / "build.log")):
+            typer.echo(f"{made}: docs/flashing.md says what to do with it (never run on a board)")
+        return
+    chosen = recipe.load(recipe.HERE / TARGETS[target])
+    if csi:
+        chosen = recipe.with_csi(chosen, csi_mirror)
+    if dry_run:
+        typer.echo("\n".join(base.describe(chosen, options.archive)))
+        return
+    steps = Steps(folder / "build.log")
     record = build.build(chosen, options, steps)
     table = Table("largest in the root file system", "MB", box=None)
     for name, size in record.largest:
         table.add_row(name, f"{size / 1e6:.1f}")
     table.add_row("all of it", f"{record.content_bytes / 1e6:.1f}", style="bold")
     Console(stderr=True).print(table)
+    if chosen.not_run:
+        typer.echo(f"not yet run on hardware: {chosen.not_run}", err=True)
     typer.echo(f"{folder}/lethe-{target}.img, version {record.version}, build {record.build_id}")

@@ -9,7 +9,7 @@ import typer
 
 from edge import config as configuration
 from edge.health import doctor, selftest
-from edge.health.doctor import Finding
+from edge.health.finding import Finding
 from edge.vision.engine import Vision
 
 PORTRAITS = Path(__file__).resolve().parents[1] / "demo" / "assets"

@@ -23,7 +23,9 @@ class DebianPackage(NamedTuple):
 
 TEST_PACKAGES = (
     DebianPackage("mosquitto", "mosquitto"),  # the MQTT 5 broker that tests start
+    DebianPackage("rauc", "rauc"),  # makes update bundles, and refuses bad ones
     DebianPackage("shellcheck", "shellcheck"),  # reads ./lethe and the other shell scripts
+    DebianPackage("squashfs-tools", "mksquashfs"),  # what bundles are made with
     DebianPackage("strace", "strace"),  # watches from outside what a device opens
     DebianPackage("swtpm", "swtpm"),  # a TPM 2.0 in software
     DebianPackage("tpm2-tools", "tpm2"),  # brings the libraries by which systemd-creds reaches it

@@ -21,13 +21,13 @@ ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "requirements" / "device.txt"
 HOME = Path("usr/lib/lethe")
 CODE = ("edge", "cli", "fleet", "models/quantized", "demo/assets", "pyproject.toml", "LICENSE")
-WORKSHOP = ("demo.py", "test.py", "image.py", "deb.py", "ota.py")
+WORKSHOP = ("demo.py", "test.py", "evaluate.py", "image.py", "deb.py", "ota.py")
 """Commands that are of no use on a device, and need what is not there."""
 GLIBC_OLDEST = 17
 COMMAND = """#!/bin/sh
 # Lethe's command line on a device. -P: nothing is imported from the folder one stands in.
 export PYTHONPATH=/usr/lib/lethe:/usr/lib/lethe/site-packages PYTHONNOUSERSITE=1
-exec python3 -P -m cli.main "$@"
+exec python{python} -P -m cli.main "$@"
 """
 
 
@@ -76,12 +76,13 @@ def fetch_wheels(cache: Path, steps: Steps, *, machine: str, python: str, glibc:
     return site
 
 
-def install(tree: Path, site: Path) -> None:
+def install(tree: Path, site: Path, python: str) -> None:
     """Put code, models and wheels into a root file system or package tree.
 
     Args:
         tree: the root of it.
         site: from `fetch_wheels`.
+        python: version that they are for, such as "3.13".
     """
     home = tree / HOME
     home.mkdir(parents=True)
@@ -97,7 +98,7 @@ def install(tree: Path, site: Path) -> None:
         shutil.rmtree(folder)
     command = tree / "usr/bin/lethe"
     command.parent.mkdir(parents=True, exist_ok=True)
-    command.write_text(COMMAND, "utf-8")
+    command.write_text(COMMAND.format(python=python), "utf-8")
     command.chmod(0o755)
 
 
@@ -107,5 +108,6 @@ def install_units(tree: Path) -> None:
     for source, target in (
         (common / "systemd", "usr/lib/systemd/system"),
         (common / "sysusers", "usr/lib/sysusers.d"),
+        (common / "udev", "usr/lib/udev/rules.d"),
     ):
         shutil.copytree(source, tree / target, dirs_exist_ok=True)

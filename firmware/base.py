@@ -19,6 +19,7 @@ DOWNLOADS = "var/cache/lethe"
 """Where the base keeps the packages that are unpacked by hand."""
 HNSWLIB = "python3-hnswlib"
 INITRAMFS = HERE / "common" / "initramfs"
+TRYBOOT = HERE / "raspberrypi" / "initramfs" / "lethe-tryboot"
 EPOCH = 1754697600
 """Time of the files in a base, seconds since 1970: the day Debian 13 came out. The image's own time
 is set later, so that a commit does not make the base anew."""
@@ -73,11 +74,23 @@ def fingerprint(recipe: Recipe, archive: Archive) -> str:
         sorted([*common_packages(), *recipe.packages, *recipe.boot.packages]),
         LEFT_OUT,
         [path.read_text("utf-8") for path in sorted(INITRAMFS.iterdir())],
+        *([TRYBOOT.read_text("utf-8")] if recipe.boot.backend == "tryboot" else []),
     ]
     return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:16]
 
 
-def command(recipe: Recipe, archive: Archive, target: Path, *, dry_run: bool = False) -> list[str]:
+def describe(recipe: Recipe, archive: Archive) -> list[str]:
+    """Return what a build would fetch from where, for people, without asking anyone."""
+    return [
+        *sources(recipe, archive),
+        "packages, with what they depend on:",
+        *(f"  {name}" for name in sorted([*common_packages(), *recipe.packages])),
+        "unpacked, not installed:",
+        *(f"  {name}" for name in sorted([*recipe.boot.packages, HNSWLIB])),
+    ]
+
+
+def command(recipe: Recipe, archive: Archive, target: Path) -> list[str]:
     """Return the call of mmdebstrap that makes the base."""
     packages = sorted([*common_packages(), *recipe.packages])
     taken_along = " ".join([*recipe.boot.packages, HNSWLIB])
@@ -86,11 +99,10 @@ def command(recipe: Recipe, archive: Archive, target: Path, *, dry_run: bool = F
     )
     return [
         "mmdebstrap",
-        *(["--simulate"] if dry_run else []),
         "--mode=root",
         "--variant=essential",
         "--architectures=arm64",
-        "--format=null" if dry_run else "--format=tar",
+        "--format=tar",
         f"--include={','.join(packages)}",
         '--aptopt=Apt::Install-Recommends "false"',
         "--dpkgopt=force-unsafe-io",
@@ -100,12 +112,20 @@ def command(recipe: Recipe, archive: Archive, target: Path, *, dry_run: bool = F
         f'--essential-hook=cp {INITRAMFS}/lethe.conf "$1/etc/initramfs-tools/conf.d/"',
         f"--essential-hook=cp {INITRAMFS}/modules {INITRAMFS}/update-initramfs.conf "
         '"$1/etc/initramfs-tools/"',
+        *(
+            [
+                "--essential-hook="
+                f'install -D {TRYBOOT} "$1/etc/initramfs-tools/scripts/local-top/lethe-tryboot"'
+            ]
+            if recipe.boot.backend == "tryboot"
+            else []
+        ),
         # Taken along, not installed: the boot loader has a partition of its own, and of hnswlib
         # only the library is wanted, not Debian's numpy.
         f'--customize-hook=mkdir -p "$1/{DOWNLOADS}"',
         f"--customize-hook={download}",
         recipe.suite,
-        "-" if dry_run else str(target),
+        str(target),
         *sources(recipe, archive),
     ]
 

@@ -56,10 +56,10 @@ def _pi4(recipe: Recipe, tree: Path, along: Path) -> dict[str, Path]:
 
 def _pi5(maker: Maker, tree: Path, along: Path) -> dict[str, Path]:
     recipe = maker.recipe
-    # The board's firmware tells the partition it started from; the initramfs makes a slot of it.
+    # No root=: `raspberrypi/initramfs/lethe-tryboot` sets it, one boot image serves both slots.
     line = maker.work / "cmdline.txt"
     line.write_text(
-        f"ro console={recipe.boot.console} panic=10 systemd.gpt_auto=0 quiet lethe.tryboot "
+        f"ro console={recipe.boot.console} panic=10 systemd.gpt_auto=0 quiet "
         f"{' '.join(recipe.boot.arguments)}\n",
         "ascii",
     )

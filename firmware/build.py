@@ -17,9 +17,7 @@ from firmware.errors import BuildFailed
 from firmware.process import Steps
 from firmware.recipe import Recipe
 
-PYTHON, GLIBC = "3.13", 41
-"""Debian 13's."""
-PYTHON_FOLDERS = [Path("usr/lib/python3"), Path("usr/lib/python3.13"), application.HOME]
+PYTHON_FOLDERS = [Path("usr/lib/python3"), Path(f"usr/lib/python{rootfs.PYTHON}"), application.HOME]
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,7 @@ def build(recipe: Recipe, options: Options, steps: Steps) -> Record:
     tree, along = work / "root", work / "along"
     tar = base.make(recipe, options.archive, options.cache, steps)
     site = application.fetch_wheels(
-        options.cache, steps, machine="aarch64", python=PYTHON, glibc=GLIBC
+        options.cache, steps, machine="aarch64", python=rootfs.PYTHON, glibc=rootfs.GLIBC
     )
     rootfs.unpack(tar, tree, steps)
     (options.out / "packages.txt").write_text(rootfs.packages(tree), "utf-8")

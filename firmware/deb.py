@@ -26,14 +26,9 @@ class Release:
     python: str
     glibc: int
 
-    @property
-    def next_python(self) -> str:
-        """The first version that the wheels are not for."""
-        major, minor = self.python.split(".")
-        return f"{major}.{int(minor) + 1}"
-
 
 RELEASES = {
+    "jammy": Release("ubuntu22.04", "3.11", 35),
     "bookworm": Release("deb12", "3.11", 36),
     "trixie": Release("deb13", "3.13", 41),
     "noble": Release("ubuntu24.04", "3.12", 39),
@@ -44,7 +39,7 @@ Version: {version}
 Architecture: {architecture}
 Maintainer: The Lethe project <lethe@localhost>
 Installed-Size: {kib}
-Depends: python3 (>= {python}~), python3 (<< {next_python}~), libstdc++6, ca-certificates, systemd
+Depends: python{python}, libstdc++6, ca-certificates, systemd
 Section: video
 Priority: optional
 Description: camera that recognises only people on a signed list, and forgets everyone else
@@ -82,7 +77,7 @@ def build(
     with tempfile.TemporaryDirectory(dir=out) as folder, steps.step(f"package {package.name}"):
         tree = Path(folder) / "tree"
         tree.mkdir(mode=0o755)
-        application.install(tree, site)
+        application.install(tree, site, target.python)
         application.install_units(tree)
         documents = tree / "usr/share/doc/lethe"
         documents.mkdir(parents=True)
@@ -91,14 +86,15 @@ def build(
         control = tree / "DEBIAN"
         control.mkdir()
         for name in ("postinst", "prerm", "postrm"):
-            shutil.copy2(SCRIPTS / name, control)
+            script = (SCRIPTS / name).read_text("utf-8").replace("@PYTHON@", target.python)
+            (control / name).write_text(script, "utf-8")
+            (control / name).chmod(0o755)
         size = sum(path.lstat().st_size for path in tree.rglob("*") if path.is_file())
         text = CONTROL.format(
             version=version,
             architecture=architecture,
             kib=size // 1024,
             python=target.python,
-            next_python=target.next_python,
         )
         (control / "control").write_text(text, "utf-8")
         _set_modes(tree)

@@ -14,6 +14,8 @@ from firmware.recipe import HERE, Recipe
 
 UPDATES = HERE / "common" / "updates"
 OTA = application.ROOT / "ota" / "device"
+PYTHON, GLIBC = "3.13", 41
+"""Debian 13's."""
 ENABLED = (
     "systemd-networkd", "systemd-resolved", "systemd-timesyncd", "lethe", "lethe-selftest",
     "lethe-good", "lethe-grow",
@@ -70,7 +72,7 @@ def complete(
     Raises:
         BuildFailed: a program of the target failed; the log says why.
     """
-    application.install(tree, site)
+    application.install(tree, site, PYTHON)
     for library in sorted((along / "usr/lib/python3/dist-packages").glob("hnswlib*.so")):
         shutil.copy2(library, tree / application.HOME / "site-packages")
     for overlay in ("common/overlay", *recipe.overlays):

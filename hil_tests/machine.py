@@ -22,6 +22,7 @@ from pathlib import Path
 UNIT = """[Unit]
 Description=Shell for tests, from outside
 DefaultDependencies=no
+StartLimitIntervalSec=0
 [Service]
 ExecStart=/bin/sh -c 'exec sh </dev/virtio-ports/lethe.shell >/dev/virtio-ports/lethe.shell 2>&1'
 Restart=always
@@ -176,27 +177,34 @@ class Machine:
         """Wait until the shell answers.
 
         Raises:
-            MachineError: it did not in time.
+            MachineError: it did not in time, or there is none to come.
         """
         until = time.monotonic() + timeout
         while time.monotonic() < until:
-            with contextlib.suppress(MachineError, OSError):
-                self.run("true", timeout=5)
+            with contextlib.suppress(MachineError):
+                self.run("true", timeout=20)
                 return
-            self._disconnect()
             if self._process is None or self._process.poll() is not None:
                 raise MachineError(f"the machine ended: see {self.folder / 'qemu.log'}")
             if "You are in emergency mode" in self.said():
                 raise MachineError(f"the machine is in emergency mode: see {self.console}")
-            time.sleep(1)
         raise MachineError(f"no shell within {timeout:.0f} s: see {self.console}")
 
-    def _disconnect(self) -> None:
-        if self._shell:
-            self._shell.close()
-            self._shell = None
+    def _connect(self, until: float) -> socket.socket:
+        """Return the connection; it is held for the machine's whole life, as a cable is."""
+        while self._shell is None:
+            attempt = socket.socket(socket.AF_UNIX)
+            try:
+                attempt.connect(str(self.folder / "shell"))
+                self._shell = attempt
+            except OSError as error:
+                attempt.close()
+                if time.monotonic() > until:
+                    raise MachineError(f"QEMU offers no shell: {error}") from error
+                time.sleep(0.2)
+        return self._shell
 
-    def run(self, command: str, *, timeout: float = 60.0, check: bool = True) -> str:
+    def run(self, command: str, *, timeout: float = 120.0, check: bool = True) -> str:
         """Run a shell command as root in the machine.
 
         Returns:
@@ -205,32 +213,31 @@ class Machine:
         Raises:
             MachineError: no answer in time, or an exit code other than 0 with `check`.
         """
-        if self._shell is None:
-            self._shell = socket.socket(socket.AF_UNIX)
-            self._shell.connect(str(self.folder / "shell"))
+        until = time.monotonic() + timeout
+        shell = self._connect(until)
         mark = f"{time.monotonic_ns()}"
-        line = f"sh -c {shlex.quote(command)} </dev/null 2>&1; printf '\\036%s %s\\036' {mark} $?\n"
-        self._shell.sendall(line.encode())
-        answer, until = "", time.monotonic() + timeout
-        pattern = re.compile(f"(?s)(?:.*{MARK})?(.*){MARK}{mark} (\\d+){MARK}")
-        while not (found := pattern.match(answer)):
+        line = (
+            f"printf '\\036b{mark}\\036'; sh -c {shlex.quote(command)} </dev/null 2>&1; "
+            f"printf '\\036e{mark} %s\\036' $?\n"
+        )
+        shell.sendall(line.encode())
+        pattern = re.compile(f"(?s){MARK}b{mark}{MARK}(.*){MARK}e{mark} (\\d+){MARK}")
+        answer = ""
+        while not (found := pattern.search(answer)):
             left = until - time.monotonic()
             if left <= 0:
-                self._disconnect()
                 raise MachineError(f"no answer to {command!r} within {timeout:.0f} s")
-            self._shell.settimeout(left)
+            shell.settimeout(left)
             try:
-                part = self._shell.recv(65536)
+                part = shell.recv(65536)
             except TimeoutError:
                 continue
             if not part:
-                self._disconnect()
-                raise MachineError(f"the shell went away during {command!r}")
+                raise MachineError(f"the machine went away during {command!r}")
             answer += part.decode("utf-8", "replace")
-        text, code = found[1], int(found[2])
-        if check and code:
-            raise MachineError(f"{command!r} ended with {code}: {text}")
-        return text
+        if check and found[2] != "0":
+            raise MachineError(f"{command!r} ended with {found[2]}: {found[1]}")
+        return found[1]
 
     def await_command(self, command: str, timeout: float, *, every: float = 2.0) -> str:
         """Run a command again and again until it succeeds; returns what it printed.
@@ -241,10 +248,9 @@ class Machine:
         until, last = time.monotonic() + timeout, ""
         while time.monotonic() < until:
             try:
-                return self.run(command, timeout=min(60.0, timeout))
-            except (MachineError, OSError) as error:
+                return self.run(command)
+            except MachineError as error:
                 last = str(error)
-                self._disconnect()
             time.sleep(every)
         raise MachineError(f"{command!r} did not succeed within {timeout:.0f} s: {last}")
 

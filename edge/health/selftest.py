@@ -25,7 +25,7 @@ from edge import __version__, limits
 from edge.camera.base import Frame
 from edge.errors import FrameError, LetheError
 from edge.files import read_small, write_atomically
-from edge.health.doctor import Finding
+from edge.health.finding import Finding
 from edge.pipeline import Match, Pipeline
 from edge.protocol.watchlist import Authorisation, Entry, Purpose, Watchlist, quantise
 from edge.vision.engine import Vision

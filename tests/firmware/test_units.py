@@ -14,8 +14,8 @@ UNITS = sorted(
     p.name for p in [*COMMON.glob("systemd/*.service"), *COMMON.glob("updates/*.service")]
 )
 EXPOSURE = {"lethe.service": 2.0, "lethe-selftest.service": 2.0, "lethe-grow.service": 8.0}
-"""Most that `systemd-analyze security` may say. Those that speak to RAUC as root may have 4; the one
-that writes the partition table runs for a moment, before anything else."""
+"""Most that `systemd-analyze security` may say. Those that speak to RAUC as root may have 4; the
+one that writes the partition table runs for a moment, before anything else."""
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 
 from edge.errors import ModelError, StorageUnavailable
 from edge.health import selftest
-from edge.health.doctor import Finding
+from edge.health.finding import Finding
 from edge.health.selftest import Verdict, judge, keep_verdict, main_job, read_verdict, worse
 from edge.vision.engine import Vision
 

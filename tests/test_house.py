@@ -66,6 +66,17 @@ def test_policy_has_no_clock_no_files_no_threads(path):
 
 
 def test_no_module_is_longer_than_five_hundred_lines():
-    for folder in ("edge", "fleet", "cli", "demo", "models", "evaluation", "benchmarks", "firmware", "ota", "hil_tests"):
+    for folder in (
+        "edge",
+        "fleet",
+        "cli",
+        "demo",
+        "models",
+        "evaluation",
+        "benchmarks",
+        "firmware",
+        "ota",
+        "hil_tests",
+    ):
         for path in within(folder):
             assert len(path.read_text("utf-8").splitlines()) <= 500, path

@@ -37,20 +37,6 @@ class Rate:
     high: float
 
 
-def wilson(count: int, of: int) -> Rate:
-    """Return a proportion with Wilson's score interval (Wilson 1927), for independent trials.
-
-    Args:
-        count: successes, 0 to `of`.
-        of: trials, at least 1.
-    """
-    z = 1.959964  # two-sided 95 %
-    p = count / of
-    middle = (p + z * z / (2 * of)) / (1 + z * z / of)
-    half = z / (1 + z * z / of) * np.sqrt(p * (1 - p) / of + z * z / (4 * of * of))
-    return Rate(p, max(0.0, float(middle - half)), min(1.0, float(middle + half)))
-
-
 def interval(value: float, samples: Floats) -> Rate:
     """Return an estimate with the middle 95 % of its bootstrap samples (percentile method)."""
     tail = (1 - CONFIDENCE) / 2
@@ -123,32 +109,6 @@ def person_weights(people: int, samples: int, seed: int = 0) -> NDArray[np.float
     """
     rng = np.random.default_rng(seed)
     return rng.multinomial(people, np.full(people, 1 / people), samples).astype(np.float64)
-
-
-def open_set(
-    scores: Floats, mate: Ints, thresholds: Floats
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Tell what a watchlist of one template a person would have said of each probe.
-
-    The device takes the best candidate alone (rank 1). A mated probe is missed where its mate is
-    not the best, or does not reach the threshold; a probe of nobody enrolled is a false positive
-    where the best reaches it.
-
-    Args:
-        scores: (probes, gallery), `NO_TEMPLATE` where there is none.
-        mate: (probes,) row of the gallery that is the probe's person; -1: not enrolled.
-        thresholds: (t,).
-
-    Returns:
-        (mated, t) 1.0 where missed, and (unmated, t) 1.0 where falsely found.
-    """
-    best = scores.argmax(axis=1)
-    top = scores[np.arange(len(scores)), best]
-    mated = mate >= 0
-    hit = np.where(best == mate, top, NO_TEMPLATE)[mated]
-    missed = (hit[:, None] < thresholds[None, :]).astype(np.float64)
-    found = (top[~mated][:, None] >= thresholds[None, :]).astype(np.float64)
-    return missed, found
 
 
 def discard_curve(

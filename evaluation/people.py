@@ -11,7 +11,7 @@ from edge.vision.quality import Bounds, shortcoming
 from evaluation.acquire import Acquired
 from evaluation.data import Picture
 from evaluation.metrics import NO_TEMPLATE
-from evaluation.systems import FLOAT, INT8, Capture
+from evaluation.systems import FLOAT, INT8
 
 MOST_PEOPLE = 5000
 """Everybody is compared with everybody else up to so many people: 12.5 million comparisons."""
@@ -67,11 +67,6 @@ def compare(
     scores[~probes_there] = NO_TEMPLATE
     scores[:, ~gallery_there] = NO_TEMPLATE
     return scores
-
-
-def captured(found: Mapping[str, Acquired], name: str) -> dict[str, Capture]:
-    """Return what each system made of one picture."""
-    return {s: a.captures[name] for s, a in found.items() if name in a.captures}
 
 
 def both(systems: Mapping[str, object]) -> bool:

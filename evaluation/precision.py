@@ -77,30 +77,15 @@ def judge(found: Found, least: float, most: float) -> tuple[NDArray[np.int8], in
     return verdict, int(asked.sum())
 
 
-def average_precision(
-    pictures: Sequence[Found],
-    least: float,
-    most: float = np.inf,
-    weights: NDArray[np.float64] | None = None,
-) -> float:
-    """Return the area under precision over recall, precision made falling (VOC 2010, WIDER).
-
-    Args:
-        pictures: what was found in each.
-        least: see `judge`.
-        most: see `judge`.
-        weights: (pictures,) how often each counts; once if None.
-
-    Returns:
-        In [0, 1]; NaN where no face is asked for.
-    """
-    return Judged(pictures, least, most).average(weights)
-
-
 class Judged:
-    """The detections of all pictures judged once, to be weighted often (bootstrap)."""
+    """The detections of all pictures judged once, to be weighted often (bootstrap).
+
+    Attributes:
+        faces: number of faces asked for.
+    """
 
     def __init__(self, pictures: Sequence[Found], least: float, most: float = np.inf) -> None:
+        """Judge; sizes as in `judge`."""
         verdicts, counts, scores, rows = [], [], [], []
         for row, found in enumerate(pictures):
             verdict, count = judge(found, least, most)
@@ -116,7 +101,14 @@ class Judged:
         self.faces = int(self._counts.sum())
 
     def average(self, weights: NDArray[np.float64] | None = None) -> float:
-        """Return the average precision; see `average_precision`."""
+        """Return the area under precision over recall, precision made falling (VOC 2010, WIDER).
+
+        Args:
+            weights: (pictures,) how often each counts; once if None.
+
+        Returns:
+            In [0, 1]; NaN where no face is asked for.
+        """
         each = np.ones(len(self._counts)) if weights is None else weights
         total = float(each @ self._counts)
         if total == 0:

@@ -1,6 +1,7 @@
 """Open-set search and the knob, on people made up so that the right answer is known."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import numpy as np
@@ -13,6 +14,8 @@ from edge.vision.quality import Quality
 from evaluation import discard, identification, knob, verification
 from evaluation.acquire import NO_FACE, Acquired
 from evaluation.data import Pair, People, Picture
+from evaluation.metrics import NO_TEMPLATE
+from evaluation.people import Crowd
 from evaluation.systems import Capture
 from models.build import tail as fitting
 
@@ -46,6 +49,20 @@ def test_people_who_look_alike_in_every_picture_are_always_found():
     assert search.mated == 50 * 40
     assert search.unmated == 250 * 40
     assert search.loss is None
+
+
+def test_what_each_probe_comes_to():
+    """A stranger who is nearer than the mate makes a miss, not a find."""
+    pictures = [Picture(f"p{i}/{k}.jpg", f"p{i}", Path()) for i in range(4) for k in range(2)]
+    table = np.full((8, 4), 0.0)  # pictures against the first picture of each person
+    table[1] = [0.7, 0.2, 0.9, 0.0]  # p0: its mate is best of those enrolled
+    table[3] = [0.6, 0.4, 0.0, 0.0]  # p1: somebody else is nearer
+    table[4] = [0.3, 0.5, 0.0, 0.0]  # p2, not enrolled
+    table[6] = NO_TEMPLATE  # p3, not enrolled, no template
+    drawn = SimpleNamespace(enrolled=[np.array([0, 1])])
+    hits, of, tops, others = identification.pool(Crowd(pictures), table, drawn)
+    assert (hits.tolist(), of.tolist()) == ([0.7, NO_TEMPLATE], [0, 1])
+    assert (tops.tolist(), others.tolist()) == ([0.5, NO_TEMPLATE], [2, 3])
 
 
 def test_noisy_people_are_missed_more_often_the_longer_the_list():

@@ -7,27 +7,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from evaluation import metrics
-from evaluation.metrics import NO_TEMPLATE, discard_curve, open_set, ten_fold, threshold_at, wilson
+from evaluation.metrics import discard_curve, ten_fold, threshold_at
 
 cosines = st.floats(-1, 1, width=32)
 some_scores = st.lists(cosines, min_size=1, max_size=60).map(np.array)
-
-
-def test_wilson_is_the_published_example():
-    # Newcombe 1998, table I: 81 of 263 is 0.2553 to 0.3662.
-    rate = wilson(81, 263)
-    assert (rate.low, rate.high) == (
-        pytest.approx(0.2553, abs=1e-4),
-        pytest.approx(0.3662, abs=1e-4),
-    )
-
-
-@given(st.integers(0, 500), st.integers(1, 500))
-def test_wilson_holds_the_value_and_stays_in_range(count, of):
-    count = min(count, of)
-    rate = wilson(count, of)
-    assert 0 <= rate.low <= rate.value + 1e-12
-    assert rate.value - 1e-12 <= rate.high <= 1
 
 
 @given(some_scores, st.floats(0, 1))
@@ -80,20 +63,6 @@ def test_ten_folds_choose_their_threshold_on_the_other_nine(scores):
         best = candidates[int(np.argmax(right))]
         expected.append(((scores[test] >= best) == same[test]).mean())
     assert ten_fold(scores, same)[0] == pytest.approx(np.mean(expected))
-
-
-def test_open_set_counts_a_better_stranger_as_a_miss():
-    scores = np.array([
-        [0.7, 0.2],  # mate first
-        [0.4, 0.6],  # somebody else is nearer than the mate
-        [0.3, 0.1],  # mate, weak
-        [0.5, 0.1],  # nobody of the list
-        [NO_TEMPLATE, NO_TEMPLATE],  # of the list, no template: a miss
-        [NO_TEMPLATE, NO_TEMPLATE],  # nobody of the list, no template: no false positive
-    ])  # fmt: skip
-    missed, found = open_set(scores, np.array([0, 0, 0, -1, 1, -1]), np.array([0.35, 0.55]))
-    assert missed.tolist() == [[0, 0], [1, 1], [1, 1], [1, 1]]
-    assert found.tolist() == [[1, 0], [0, 0]]
 
 
 @given(arrays(np.float64, 30, elements=cosines), st.floats(-1, 1))

@@ -131,7 +131,9 @@ class Device:
         status_topic = topics.status(root, device)
         self._clock = Clock(state_dir / "time.json", wall=now, source=vouch)
         self._audit = self._open_audit(state_dir / "audit")
-        self._outbox = Outbox(state_dir / "outbox.db", self._sign, now=now)
+        self._outbox = Outbox(
+            state_dir / "outbox.db", self._sign, now=now, before_commit=self._audit.sync
+        )
         self._link = Link(config.broker, f"lethe-{device}", will=(status_topic, OFFLINE))
         self._publisher = Publisher(self._outbox, self._link, topics.event(root, device))
         self._reports = Reports(

@@ -120,7 +120,7 @@ PICTURE_EXPIRY_S = 24 * 3600
 """The same of a sealed picture."""
 UNSAVED_MAX = 1_000
 """Reports that are held in memory while the disk takes none; the oldest make room."""
-PUBLISH_WINDOW = 64
+PUBLISH_WINDOW = 128
 """Events on their way to the broker at a time."""
 PUBLISH_ACK_S = 10.0
 """Where the broker acknowledges nothing for so long, what it has not is sent again."""

@@ -25,6 +25,7 @@ compile evaluate "$@" # before dev, which holds it
 compile dev "$@"
 compile tflite-runtime "$@"
 compile models "$@"
+compile fuzz "$@"
 compile hnsw-build "$@"
 compile hnsw --no-deps "$@"
 

@@ -69,6 +69,8 @@ class Diary:
     def report(self, data: event.Data, device: str, sequence: int) -> str:
         """Record an event that is about to be stored, and return the head it is to carry.
 
+        `sync` must follow before it is stored.
+
         Args:
             data: what the event says.
             device: id of this device.
@@ -79,7 +81,15 @@ class Diary:
                 return self._log.head
             self._reported = (data, sequence)
         entry = _entry(data, event.event_id(device, sequence))
-        return self._log.append(entry) if entry is not None else self._log.head
+        return self._log.append(entry, sync=False) if entry is not None else self._log.head
+
+    def sync(self) -> None:
+        """Have on the disk what was recorded of events.
+
+        Raises:
+            StorageUnavailable: it is not.
+        """
+        self._log.sync()
 
     def look(self, gallery: Gallery | None, sealed: SealedList | None) -> Gallery | None:
         """Return the list that may be used now, once its use is recorded; asked for every frame.

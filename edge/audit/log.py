@@ -71,8 +71,10 @@ class AuditLog:
         self._waiting: deque[tuple[datetime, Entry]] = deque()
         self._file = -1
         self._size = 0
+        self._fresh = b""  # the end of the file that is not known to be on the disk
         self._n, self._digest = 0, BEGINNING
-        self._torn = False  # what is on the disk after `_size` is not ours
+        self._torn = False  # what is in the file after `_size` is not ours
+        self._unsure = False  # what is fresh could not be brought to the disk
         self.unfinished: ListVersion | None = None
         """The list in use when the last run ended without a word; None if none was."""
         self.trouble = ""
@@ -84,28 +86,45 @@ class AuditLog:
 
     @property
     def head(self) -> str:
-        """Number and hash of the newest record on the disk, as events carry it."""
+        """Number and hash of the newest record, as events carry it."""
         with self._lock:
             return audit.head(self._n, self._digest)
 
     @property
     def full(self) -> bool:
         """Whether so much waits for the disk that nothing may happen that must be recorded."""
-        return len(self._waiting) >= limits.AUDIT_UNSAVED_MAX
+        return len(self._waiting) >= limits.AUDIT_UNSAVED_MAX or self._unsure
 
-    def append(self, *entries: Entry) -> str:
-        """Record something, and return the head; what the disk refuses is kept and tried again."""
+    def append(self, *entries: Entry, sync: bool = True) -> str:
+        """Record something, and return the head; what the disk refuses is kept and tried again.
+
+        Args:
+            entries: what to record.
+            sync: have it on the disk at once; else `sync` must follow before the head is used.
+        """
         with self._lock:
             moment = datetime.fromtimestamp(self._now(), UTC)
             self._waiting.extend((moment, entry) for entry in entries)
-            self._write()
+            self._write(sync=sync)
             return audit.head(self._n, self._digest)
+
+    def sync(self) -> None:
+        """Have on the disk what was appended without.
+
+        Raises:
+            StorageUnavailable: it is not; try again.
+        """
+        with self._lock:
+            try:
+                self._sync()
+            except OSError as error:
+                raise StorageUnavailable(f"audit log: {error}") from error
 
     def flush(self) -> bool:
         """Write what waits; return whether nothing waits any more."""
         with self._lock:
             self._write()
-            return not self._waiting
+            return not self._waiting and not self._fresh
 
     def close(self) -> None:
         """Close the file."""
@@ -115,13 +134,15 @@ class AuditLog:
 
     # --- Writing ---------------------------------------------------------------------------------
 
-    def _write(self) -> None:
-        if not self._waiting:
+    def _write(self, *, sync: bool = True) -> None:
+        if not self._waiting and not self._fresh:
             return
         try:
             if self._size >= limits.AUDIT_FILE_BYTES:
                 self._rotate()
             self._write_waiting()
+            if sync:
+                self._sync()
         except OSError as error:
             if not self.trouble:
                 log.warning("audit log: %s; %d records wait in memory", error, len(self._waiting))
@@ -130,26 +151,41 @@ class AuditLog:
             self.trouble = ""
 
     def _write_waiting(self) -> None:
-        """Write everything that waits in one piece; on failure the file is as it was."""
+        """Write everything that waits in one piece; on failure it waits on."""
         n, digest, content = self._n, self._digest, bytearray()
         for moment, entry in self._waiting:
             n += 1
             line = audit.encode(Record(n=n, time=moment, prev=digest, what=entry))
             digest = audit.digest(line)
             content += line + b"\n"
-        try:
-            if self._torn:
-                os.ftruncate(self._file, self._size)
-            _write_whole(self._file, bytes(content), self._size)
-        except OSError:
-            self._torn = True
-            raise
+        if self._torn:
+            os.ftruncate(self._file, self._size)
+        self._torn = True
+        _write_whole(self._file, bytes(content), self._size)
         self._torn = False
         self._n, self._digest, self._size = n, digest, self._size + len(content)
+        self._fresh += content
         self._waiting.clear()
+
+    def _sync(self) -> None:
+        """Have the end of the file on the disk.
+
+        After a failure it is written again: Linux takes pages for clean that it could not write.
+        """
+        if not self._fresh:
+            return
+        try:
+            if self._unsure:
+                _write_whole(self._file, self._fresh, self._size - len(self._fresh))
+            os.fdatasync(self._file)
+        except OSError:
+            self._unsure = True
+            raise
+        self._unsure, self._fresh = False, b""
 
     def _rotate(self) -> None:
         """Begin a new file, and let go of the oldest ones that are too much or too old."""
+        self._sync()
         path = self._folder / f"audit-{self._n + 1:020d}.jsonl"
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         os.ftruncate(file, 0)  # one that was begun before, when the disk was full
@@ -172,6 +208,7 @@ class AuditLog:
             )
             self._waiting.append((datetime.fromtimestamp(self._now(), UTC), dropped))
             self._write_waiting()
+            self._sync()
             oldest.unlink()
 
     # --- Opening ---------------------------------------------------------------------------------
@@ -231,14 +268,13 @@ def paths(folder: Path) -> list[Path]:
 
 
 def _write_whole(file: int, content: bytes, offset: int) -> None:
-    """Write and have it on the disk.
+    """Write all of something.
 
     Raises:
-        OSError: not all of it is.
+        OSError: not all of it is written.
     """
     if os.pwrite(file, content, offset) < len(content):
         raise OSError(errno.ENOSPC, "only a part could be written")
-    os.fdatasync(file)
 
 
 def _records(path: Path) -> list[tuple[Record, str]]:

@@ -15,7 +15,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +81,7 @@ class Outbox:
         make: Make,
         *,
         now: Callable[[], float],
+        before_commit: Callable[[], None] = lambda: None,
         steady: Callable[[], float] = time.monotonic,
     ) -> None:
         """Open or make the file.
@@ -89,12 +90,15 @@ class Outbox:
             path: the database; a damaged one is set aside as `<name>.damaged`.
             make: signs an event.
             now: wall clock, seconds since 1970.
+            before_commit: called when events were made, before they are stored; may raise
+                `StorageUnavailable`, and nothing is stored.
             steady: seconds, never set.
 
         Raises:
             StorageUnavailable: it can neither be opened nor made anew.
         """
         self._make = make
+        self._before_commit, self._made = before_commit, False
         self._steady = steady
         self._lock = threading.Lock()
         self._events = self._bytes = 0
@@ -177,8 +181,8 @@ class Outbox:
             self._run("PRAGMA synchronous = NORMAL")
             try:
                 with self._transaction():
-                    for sequence in sequences:
-                        self._remove(sequence)
+                    for first, last in _runs(sequences):
+                        self._remove(first, last)
             finally:
                 self._run("PRAGMA synchronous = FULL")
 
@@ -204,7 +208,7 @@ class Outbox:
         """Sign and insert under the next number; AUTOINCREMENT remembers the highest given."""
         found = self._run("SELECT seq FROM sqlite_sequence WHERE name = 'event'")
         sequence = max(at_least, (int(found[0][0]) if found else 0) + 1)
-        message = self._make(data, sequence)
+        message, self._made = self._make(data, sequence), True
         lost, pictures, missing, first = _lost_with(data, sequence)
         self._run(
             "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -247,7 +251,7 @@ class Outbox:
         """Delete events and put a gap event in their place."""
         if not sequences:
             return
-        removed = [row for sequence in sequences if (row := self._remove(sequence))]
+        removed = [row for run in _runs(sequences) for row in self._remove(*run)]
         lost, pictures, missing = (sum(row[i] for row in removed) for i in range(3))
         log.error("%d events and %d pictures dropped: %s", lost, pictures, reason)
         self._store(
@@ -261,17 +265,16 @@ class Outbox:
             )
         )
 
-    def _remove(self, sequence: int) -> tuple[int, int, int, int] | None:
-        """Delete an event; return what is lost with it, if it was there: see the table."""
+    def _remove(self, first: int, last: int) -> list[tuple[int, int, int, int]]:
+        """Delete a run of events; return what is lost with each of them: see the table."""
         rows = self._run(
-            "DELETE FROM event WHERE sequence = ?"
+            "DELETE FROM event WHERE sequence BETWEEN ? AND ?"
             " RETURNING lost, pictures, missing, first, length(message)",
-            (sequence,),
+            (first, last),
         )
-        if not rows:
-            return None
-        self._events, self._bytes = self._events - 1, self._bytes - rows[0][4]
-        return rows[0][0], rows[0][1], rows[0][2], rows[0][3]
+        self._events -= len(rows)
+        self._bytes -= sum(row[4] for row in rows)
+        return [row[:4] for row in rows]
 
     def _count(self) -> None:
         row = self._run("SELECT count(*), coalesce(sum(length(message)), 0) FROM event")[0]
@@ -279,10 +282,12 @@ class Outbox:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        before = self._events, self._bytes
+        before, self._made = (self._events, self._bytes), False
         self._run("BEGIN IMMEDIATE")
         try:
             yield
+            if self._made:
+                self._before_commit()
             self._run("COMMIT")
         except BaseException:
             self._events, self._bytes = before
@@ -306,6 +311,17 @@ def _lost_with(data: Data, sequence: int) -> tuple[int, int, int, int]:
         return data.lost, data.pictures, data.missing + 1, data.first or sequence
     picture = isinstance(data, Picture)
     return int(not picture), int(picture), 1, sequence
+
+
+def _runs(sequences: Iterable[int]) -> list[tuple[int, int]]:
+    """Return first and last of each run of numbers that follow one another."""
+    runs: list[tuple[int, int]] = []
+    for sequence in sorted(sequences):
+        if runs and sequence == runs[-1][1] + 1:
+            runs[-1] = (runs[-1][0], sequence)
+        else:
+            runs.append((sequence, sequence))
+    return runs
 
 
 def _open_or_set_aside(path: Path, aside: Path) -> sqlite3.Connection:

@@ -94,8 +94,8 @@ class Publisher:
                     self._done.add(event)
 
     def _forget(self) -> None:
-        """Take what was acknowledged off the disk; while the disk refuses, it is remembered."""
-        if self._done:
+        """Take what was acknowledged off the disk, many at a time; what it refuses is kept."""
+        if self._done and (len(self._done) >= limits.PUBLISH_WINDOW // 2 or not self._waiting):
             self._outbox.delete(*self._done)
             self._done.clear()
 
@@ -112,7 +112,7 @@ class Publisher:
 
     def _send(self) -> None:
         room = limits.PUBLISH_WINDOW - len(self._waiting)
-        if room <= 0 or not self._link.connected:
+        if room < limits.PUBLISH_WINDOW // 2 or not self._link.connected:
             return
         for stored in self._outbox.pending(room, self._sent):
             if stored.sequence in self._done:

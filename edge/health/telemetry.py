@@ -86,6 +86,7 @@ class Monitor:
         self._temperature = TemperatureClass()
         self._began = self._due = steady()
         self._captured = 0
+        self._waiting: int | None = None
 
     def sample(self, captured: int, waiting: int) -> Telemetry | None:
         """Return the telemetry if it is time for it. Called every second, whatever happens.
@@ -96,12 +97,15 @@ class Monitor:
         """
         steady = self._steady()
         temperature = self._temperature.take(hottest(self._sys), steady)
+        # What is on its way for a moment does not wait; how long that is depends on the load.
+        self._waiting = waiting if self._waiting is None else min(self._waiting, waiting)
         if steady < self._due:
             return None
         elapsed = self._period + steady - self._due
         self._due += self._period * (1 + (steady - self._due) // self._period)
         rate, self._captured = (captured - self._captured) / elapsed, captured
         first = steady - self._began < self._period
+        waiting, self._waiting = 0 if first else self._waiting, None
         return Telemetry(
             time=rfc3339(self._now()),
             uptime_s=int((steady - self._began) // self._period * self._period),

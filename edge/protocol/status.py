@@ -76,7 +76,7 @@ class Telemetry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         frames: whether the camera delivers: "ok", "few" (a live one: under 5 a second), "none".
         temperature: the worst class of the last day, each held for ten minutes.
         throttled: why a Raspberry Pi's firmware has slowed it down since the machine started.
-        events_waiting: events that the broker has not taken.
+        events_waiting: the fewest events that waited for the broker at any time of the period.
         disk: whether there is room for a full outbox and two lists.
     """
 

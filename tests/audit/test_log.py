@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from edge import limits
 from edge.audit.diary import Diary
 from edge.audit.log import AuditLog, paths
+from edge.errors import StorageUnavailable
 from edge.protocol import audit, event
 from edge.protocol.event import ListVersion
 from fleet.audit import records, verify
@@ -208,6 +209,30 @@ def test_a_process_that_dies_on_a_full_disk_leaves_what_holds(folder, clock, mon
     filled(folder, 1)
     assert names(folder) == []
     assert [type(w).__name__ for w in whats(folder)] == ["ClockJumped", "Repaired", "ClockJumped"]
+
+
+def test_what_the_disk_did_not_take_is_written_again(folder, clock, monkeypatch):
+    log = AuditLog(folder, now=clock)
+    log.append(jump(0))
+
+    def fail(_file):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("edge.audit.log.os.fdatasync", fail)
+    log.append(jump(1), jump(2), sync=False)
+    with pytest.raises(StorageUnavailable, match="Input/output"):
+        log.sync()
+    assert log.full, "what is recorded may be lost: nobody is looked for"
+    (path,) = paths(folder)
+    held = path.read_bytes()
+    path.write_bytes(held[: len(held) - 100])  # what a disk may make of it
+    monkeypatch.undo()
+    log.sync()
+    assert not log.full
+    assert path.read_bytes() == held
+    log.append(jump(3))
+    log.close()
+    assert names(folder) == []
 
 
 @settings(max_examples=100, deadline=None)

@@ -187,6 +187,19 @@ def test_several_are_stored_together_or_not_at_all(open_outbox, monkeypatch):
     assert outbox.put_all([note(1)] * 3) == [1, 2, 3]
 
 
+def test_what_must_be_recorded_first_and_is_not_is_not_stored(tmp_path, clock):
+    def refuse():
+        raise StorageUnavailable("the audit log")
+
+    outbox = Outbox(tmp_path / "outbox.db", make, now=clock, before_commit=refuse)
+    with pytest.raises(StorageUnavailable, match="audit"):
+        outbox.put(note(1))
+    assert len(outbox) == 0 == len(waiting(outbox))
+    assert outbox.pending(9) == []
+    outbox.delete(1)  # what makes no event is not held up
+    outbox.close()
+
+
 @pytest.mark.parametrize("years", [-1, 1])
 def test_a_clock_that_jumps_drops_nothing(open_outbox, clock, years):
     outbox = open_outbox()

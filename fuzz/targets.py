@@ -1,0 +1,94 @@
+"""What is fuzzed: one function a message, from bytes to nothing.
+
+A target may raise `BadInput`, and nothing else. `SEEDS` begins each corpus with messages that are
+taken, so that mutations get past the first check.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from edge.errors import BadInput
+from edge.protocol import audit, event, status
+from fleet.archive import unwrap
+from fleet.ledger import Keys, Ledger, Refused
+
+_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+_KEYS = Keys(named={"camera-1": _KEY.public_key()})
+_NOW = 1_800_000_000.0
+_ENTRY = "0" * 32
+_ID = event.event_id("camera-1", 7)
+
+
+def read_event(message: bytes) -> None:
+    """Read an event: its form, and its signature."""
+    with contextlib.suppress(BadInput):
+        event.verify(event.parse(message), trusted=[_KEY.public_key()], now=_NOW)
+
+
+def take_event(message: bytes) -> None:
+    """Take an event as a reader does, or a line of its archive."""
+    line, _ = unwrap(message)
+    with contextlib.suppress(Refused):
+        Ledger().take(line, _KEYS, now=_NOW)
+
+
+def read_status(message: bytes) -> None:
+    """Read a status."""
+    with contextlib.suppress(BadInput):
+        status.parse(message)
+
+
+def read_telemetry(message: bytes) -> None:
+    """Read telemetry."""
+    with contextlib.suppress(BadInput):
+        status.parse_telemetry(message)
+
+
+def read_audit(message: bytes) -> None:
+    """Read lines of an audit log."""
+    for link in audit.follow(message.split(b"\n")):
+        if link.record is None and not link.problem:
+            raise AssertionError("neither a record nor a problem")
+
+
+def _event(data: event.Data) -> bytes:
+    document = event.make(data, device="camera-1", sequence=7, now=_NOW, key=_KEY)
+    return event.encode(document)
+
+
+_EVENTS = [
+    _event(event.Gap(lost=1, reason="x", first=1, last=2, missing=1)),
+    _event(event.Ended(candidate=_ID, entry=_ENTRY, reason="left", last_frame=1)),
+    _event(event.Picture(candidate=_ID, entry=_ENTRY, recipient="0" * 16, sealed=bytes(60))),
+    _event(event.AuditHead(head="0" * 20 + "-" + "0" * 64)),
+]
+_RECORD = audit.encode(
+    audit.Record(
+        n=1, time=datetime.fromtimestamp(_NOW, UTC), prev=audit.BEGINNING, what=audit.Stopped()
+    )
+)
+
+TARGETS: dict[str, tuple[Callable[[bytes], None], list[bytes]]] = {
+    "event": (read_event, _EVENTS),
+    "ledger": (take_event, [*_EVENTS, b'{"received":"2026-05-04T10:15:30Z","event":{}}']),
+    "status": (read_status, [status.OFFLINE]),
+    "telemetry": (
+        read_telemetry,
+        [
+            msgspec.json.encode(
+                status.Telemetry(
+                    time="", uptime_s=0, frames="ok", temperature="hot", throttled=(),
+                    events_waiting=0, disk="ok",
+                )
+            )
+        ],
+    ),
+    "audit": (read_audit, [_RECORD]),
+}  # fmt: skip
+"""Name to target and seeds."""

@@ -18,7 +18,7 @@ import numpy as np
 from edge import app, config, limits
 from edge.camera.latest import LiveCamera
 
-FPS = 5.0
+FPS = 10.0
 
 
 class Replay:

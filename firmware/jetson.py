@@ -35,6 +35,11 @@ def build(options: Options, steps: Steps) -> tuple[Path, Path]:
         options.out, options.cache, steps, release=RELEASE, architecture="arm64",
         epoch=options.epoch,
     )  # fmt: skip
+    return package, make_overlay(options, version)
+
+
+def make_overlay(options: Options, version: str) -> Path:
+    """Make the folder that is copied over L4T's root file system."""
     overlay = options.out / "overlay"
     shutil.rmtree(overlay, ignore_errors=True)
     shutil.copytree(HERE / "jetson" / "overlay", overlay, symlinks=True)
@@ -59,4 +64,4 @@ def build(options: Options, steps: Steps) -> tuple[Path, Path]:
     config = overlay / "etc/rauc/system.conf"
     config.write_text(config.read_text("utf-8").replace("@VERSION@", version), "utf-8")
     shutil.copy2(options.keyring, overlay / "etc/rauc/keyring.pem")
-    return package, overlay
+    return overlay

@@ -12,6 +12,8 @@ import msgspec
 import pytest
 
 from firmware.build import Record
+from firmware.host import VIRTUAL_MACHINE_TOOLS
+from firmware.process import missing
 from hil_tests.machine import Machine
 from ota import bundle, keys
 
@@ -29,6 +31,9 @@ BLIND = (
 @pytest.fixture(scope="session")
 def record() -> Record:
     """The image's own record; skips where no image has been built."""
+    if absent := missing(list(VIRTUAL_MACHINE_TOOLS)):
+        packages = " ".join(sorted({VIRTUAL_MACHINE_TOOLS[name] for name in absent}))
+        pytest.skip(f"{', '.join(absent)} missing: apt-get install {packages}")
     path = IMAGE / "image.json"
     if not path.exists():
         pytest.skip("no image: ./lethe image build qemu")

@@ -15,7 +15,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -266,12 +266,3 @@ class Machine:
     def await_kept(self, timeout: float = 600.0) -> None:
         """Wait until the booted version has been marked good."""
         self.await_command("systemctl -q is-active lethe-good.service", timeout, every=3)
-
-
-@contextlib.contextmanager
-def ended(machine: Machine) -> Iterator[Machine]:
-    """Make sure that a machine is off afterwards, however the block ends."""
-    try:
-        yield machine
-    finally:
-        machine.cut_power()

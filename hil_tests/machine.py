@@ -29,8 +29,23 @@ Restart=always
 RestartSec=1
 StandardError=null
 """
-WANTED = "[Unit]\nWants=s.service\n"
-# QEMU takes names of 55 characters at most, 28 of them ours.
+WANTED = """[Unit]
+Description=Temporary files, and a shell for tests
+DefaultDependencies=no
+Conflicts=umount.target
+Before=local-fs.target umount.target
+Wants=s.service
+[Mount]
+What=tmpfs
+Where=/tmp
+Type=tmpfs
+Options=mode=1777,strictatime,nosuid,nodev,size=50%,nr_inodes=1m
+"""
+"""systemd's own tmp.mount, which every start pulls in, and which wants the shell.
+
+A drop-in for a unit that is active from the beginning, such as -.mount, pulls nothing in; and QEMU
+takes names of 55 characters at most, of which 9 are left for a unit's.
+"""
 MARK = "\x1e"
 
 
@@ -90,7 +105,7 @@ class Machine:
     def _command(self) -> list[str]:
         for name, text in {
             "systemd.extra-unit.s.service": UNIT,
-            "systemd.unit-dropin.-.mount": WANTED,
+            "systemd.extra-unit.tmp.mount": WANTED,
             **self.credentials,
         }.items():
             (self.folder / f"credential-{name}").write_text(text, "utf-8")

@@ -39,7 +39,7 @@ Wants=s.service
 What=tmpfs
 Where=/tmp
 Type=tmpfs
-Options=mode=1777,strictatime,nosuid,nodev,size=50%,nr_inodes=1m
+Options=mode=1777,strictatime,nosuid,nodev,size=50%%,nr_inodes=1m
 """
 """systemd's own tmp.mount, which every start pulls in, and which wants the shell.
 

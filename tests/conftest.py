@@ -10,11 +10,15 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from demo import scene
 from demo.broker import free_port, running_broker
 
 SHIPPED = Path(__file__).resolve().parents[1] / "deploy" / "mosquitto" / "lethe.conf"
+settings.register_profile("lethe", deadline=None)  # no test depends on how busy the machine is
+settings.load_profile("lethe")
+
 MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
 
 

@@ -127,7 +127,7 @@ def survive(folder, broker, *, events, kills, broker_kills):
 
 
 def test_a_device_and_its_broker_killed_again_and_again_lose_nothing(tmp_path, broker):
-    survive(tmp_path, broker, events=150, kills=8, broker_kills=2)
+    survive(tmp_path, broker, events=100, kills=6, broker_kills=2)
 
 
 @pytest.mark.slow
@@ -190,7 +190,7 @@ def away(folder, broker, count):
 
 
 def test_a_backlog_is_delivered_in_order_and_lies_on_the_disk(tmp_path, broker):
-    before, after, drained = away(tmp_path, broker, 2000)
+    before, after, drained = away(tmp_path, broker, 1000)
     assert max(after, drained) - before < 6
 
 

@@ -17,6 +17,7 @@ import argparse
 import contextlib
 import queue
 import secrets
+import signal
 import statistics
 import subprocess
 import sys
@@ -217,7 +218,7 @@ class Crowd:
         return sum(cpu_seconds(process.pid) for process in self._processes)
 
     def close(self) -> None:
-        """Stop all devices; whoever does not end is ended."""
+        """Stop all devices; what does not end is ended."""
         for process in self._processes:
             assert process.stdin is not None
             with contextlib.suppress(BrokenPipeError):
@@ -267,7 +268,7 @@ class Bench:
         """Wait until every process has made its devices."""
         waiting = workers
         while waiting:
-            waiting -= self._next().what == "ready"
+            waiting -= self._next("making devices").what == "ready"
 
     def step(self, name: str, begin: Callable[[], None], done: Callable[[Report], bool]) -> Step:
         """Measure from `begin` until `done` has held for a report of each device."""
@@ -281,7 +282,7 @@ class Bench:
         began = time.monotonic()
         begin()
         while len(finished) < devices:
-            report = self._next()
+            report = self._next(f"{name}: {len(finished)} of {devices} done, failed: {troubles}")
             checking += report.checking
             if report.what == "connected":
                 connected = report.at - began
@@ -314,13 +315,13 @@ class Bench:
             raise SystemExit(f"{report.device}: the list is not the one that was signed")
         return True
 
-    def _next(self) -> Report:
+    def _next(self, so_far: str) -> Report:
         try:
             report = self._crowd.reports.get(timeout=max(0.0, self._until - time.monotonic()))
         except queue.Empty:
-            raise SystemExit("not done within --limit seconds") from None
+            raise SystemExit(f"not done within --limit seconds; {so_far}") from None
         if report is None:
-            raise SystemExit("a process with devices has ended: see above")
+            raise SystemExit(f"a process with devices has ended: see above; {so_far}")
         return report
 
 
@@ -428,6 +429,11 @@ def show(result: Result, console: Console) -> None:
             console.print(f"{step.name}: {count} × {reason}")
 
 
+def _end(number: int, _frame: object) -> None:
+    """End as with an error: broker, devices and files go."""
+    raise SystemExit(128 + number)
+
+
 def main() -> None:
     """Measure, and print what a reader needs to judge it."""
     parser = argparse.ArgumentParser(
@@ -444,6 +450,7 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=1800.0, help="give up after so many seconds")
     parser.add_argument("--json", type=Path, help="write the figures here, too")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, _end)
     console = Console(highlight=False)
     result = measure(
         options.devices, options.entries,

@@ -11,6 +11,7 @@ that, and that equal pieces are held once, is all that is not as on a device.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import sys
@@ -136,9 +137,8 @@ class Device:
         self._trust.start()
         self._link.start()
 
-    def close(self) -> None:
-        """Stop."""
-        self._trust.close()
+    def disconnect(self) -> None:
+        """Leave the broker; what is being opened ends with the process."""
         self._link.close()
 
     def offer(self, delivery: Delivery) -> None:
@@ -190,7 +190,7 @@ def main() -> None:
 
     def say(report: Report) -> None:
         line = msgspec.json.encode(report) + b"\n"
-        with speaking:
+        with speaking, contextlib.suppress(BrokenPipeError):  # then standard input ends, too
             sys.stdout.buffer.write(line)
             sys.stdout.buffer.flush()
 
@@ -203,7 +203,7 @@ def main() -> None:
             device.start()
         sys.stdin.buffer.read()
     for device in devices:
-        device.close()
+        device.disconnect()
 
 
 if __name__ == "__main__":

@@ -127,16 +127,29 @@ def _live(run: Any, fps: float, seconds: float) -> dict[str, Any]:  # noqa: ANN4
     }
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+_PASSED_ON = {
+    "allow_extra_args": True,
+    "ignore_unknown_options": True,
+    "help_option_names": [],  # also --help is the benchmark's own
+}
+
+
+@app.command(context_settings=_PASSED_ON)
 def search(context: typer.Context) -> None:
     """Measure the index beside numpy: processor time, recall, bytes; --help says what it takes."""
     _run("benchmarks.search", context.args)
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@app.command(context_settings=_PASSED_ON)
 def sync(context: typer.Context) -> None:
     """Bring a list over the broker: bytes on the wire and time; --help says what it takes."""
     _run("benchmarks.sync", context.args)
+
+
+@app.command(context_settings=_PASSED_ON)
+def scale(context: typer.Context) -> None:
+    """Bring a list to many devices through one mosquitto; --help says what it takes."""
+    _run("benchmarks.scale", context.args)
 
 
 @app.command()

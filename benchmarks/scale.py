@@ -284,6 +284,8 @@ class Bench:
         while len(finished) < devices:
             report = self._next(f"{name}: {len(finished)} of {devices} done, failed: {troubles}")
             checking += report.checking
+            if report.at < began:
+                continue  # the end of the step before
             if report.what == "connected":
                 connected = report.at - began
             elif report.what == "trouble":

@@ -34,7 +34,7 @@ def bench(tmp_path):
     fleet.sign()
     crowd = scale.Crowd([])
     with Progress(console=Console(file=io.StringIO())) as progress:
-        yield scale.Bench(fleet, crowd, NoMeter(), 0, progress, time.monotonic() + 0.5)
+        yield scale.Bench(fleet, crowd, NoMeter(), os.getpid(), progress, time.monotonic() + 0.5)
 
 
 def test_every_device_verifies_and_opens_the_list_then_what_changed_of_it(mosquitto_folder):
@@ -70,6 +70,16 @@ def test_a_device_counts_when_it_holds_exactly_what_was_signed(bench):
     for field in ("digest", "content"):
         with pytest.raises(SystemExit, match="not the one that was signed"):
             bench.whole(whole(bench._fleet, **{field: "00"}))
+
+
+def test_the_end_of_one_step_is_not_taken_for_the_next(bench):
+    def begin():
+        for at in (0.0, time.monotonic() + 1):
+            for member in bench._fleet.members:
+                bench._crowd.reports.put(Report(what="state", at=at, device=member.name))
+
+    step = bench.step("a step", begin, lambda report: report.what == "state")
+    assert step.seconds >= step.median >= 1
 
 
 def test_the_sum_is_what_was_measured_of_a_device_times_devices():

@@ -89,7 +89,9 @@ class Watchlists:
         self._gallery: Gallery | None = None  # in force
         self._ending = Ending.EXPIRED  # what it dies of when its time is over
         self._armed: Gallery | None = None  # what `current` may give
-        self._next: Delivery | str | None = None  # offered, or why there is none any more
+        self._next: Delivery | None = None  # offered
+        self._withdrawn = ""  # why there is none any more; before what is offered
+        self._ordered = False  # to stop, and not carried out yet: also if that was lifted since
         self._waiting: Delivery | None = None  # lacks nothing but time
         self._begins = 0.0  # from when on the waiting one is tried
         self._no_list = NO_LIST
@@ -123,11 +125,15 @@ class Watchlists:
 
     def offer(self, delivery: Delivery) -> None:
         """Take an authentic list; only the newest one waiting is looked at."""
-        self._do(delivery)
+        with self._wake:
+            self._next = delivery
+            self._wake.notify()
 
     def withdraw(self, reason: str) -> None:
         """Destroy the list in force: those who sign it say that there is none."""
-        self._do(reason)
+        with self._wake:
+            self._withdrawn, self._next = reason, None
+            self._wake.notify()
 
     def stored(self) -> SealedList | None:
         """Return the list that is held, so that only what changed need be fetched."""
@@ -147,6 +153,7 @@ class Watchlists:
         reason = reason.strip()[: limits.STOP_REASON_CHARS] or "no reason was given"
         with self._wake:
             self._stopped = self._upkeep.stopped = reason
+            self._ordered, self._next = True, None
             self._armed, gallery = None, self._gallery
             self._wake.notify()
         if gallery is not None:
@@ -189,17 +196,12 @@ class Watchlists:
 
     # --- The thread ------------------------------------------------------------------------------
 
-    def _do(self, work: Delivery | str) -> None:
-        with self._wake:
-            self._next = work
-            self._wake.notify()
-
     def _work(self) -> None:
         try:
             while not self._closing:
                 self.step()
                 with self._wake:
-                    if self._next is None and not self._closing:
+                    if not (self._next or self._withdrawn or self._ordered or self._closing):
                         self._wake.wait(limits.LIST_CHECK_S)
         finally:  # whatever ended it: nothing is looked for any more
             gallery, self._gallery, self._armed = self._gallery, None, None
@@ -211,12 +213,16 @@ class Watchlists:
     def step(self) -> None:
         """Do what is due: what the thread does again and again. For one thread."""
         with self._wake:
-            work, self._next = self._next, None
+            offered, self._next = self._next, None
+            withdrawn, self._withdrawn = self._withdrawn, ""
+            ordered, self._ordered = self._ordered or bool(self._stopped), False
         time = self._senses.time()
         if not self._begun:
             self._begun = True
             self._begin(time)
-        self._pass(work, time)
+        if ordered:
+            self._end(Ending.STOPPED, time)
+        self._pass(None if self._stopped else offered, withdrawn, time)
         said = (self._gallery, *self.reasons)
         if said != self._said:
             self._said = said
@@ -245,18 +251,15 @@ class Watchlists:
         else:
             self._take(Delivery(watchlist, kept), time)
 
-    def _pass(self, work: Delivery | str | None, time: Time) -> None:
+    def _pass(self, offered: Delivery | None, withdrawn: str, time: Time) -> None:
         """Do what is due. An end comes before everything else."""
-        if self._stopped:
-            self._end(Ending.STOPPED, time)
-            work = None
         if self._gallery is not None and time.is_over(self._gallery.expires):
             self._end(self._ending, time)
-        if isinstance(work, str):
+        if withdrawn:
             self._end(Ending.WITHDRAWN, time)
-            self._no_list, self._refusal = work, ""
-        elif work is not None:
-            self._take(work, time)
+            self._no_list, self._refusal = withdrawn, ""
+        if offered is not None:
+            self._take(offered, time)
         elif self._waiting is not None and time.now >= self._begins:
             self._take(self._waiting, time)
         self._arm(time)
@@ -324,9 +327,10 @@ class Watchlists:
         gallery, self._gallery, self._armed = self._gallery, None, None
         if gallery is not None:
             gallery.destroy()
-        if self._waiting is not None:
-            self._waiting, self._refusal = None, ""
         held, self._sealed = self._sealed, None
+        other = self._waiting and held and self._waiting.sealed.digest != held.digest
+        if not other or reason in (Ending.WITHDRAWN, Ending.STOPPED):  # else its time may come yet
+            self._waiting, self._refusal = None, ""
         if held is None:
             return
         self._floor = replace(self._floor, ended=True)

@@ -189,6 +189,12 @@ def test_what_is_withdrawn_or_replaced_does_not_begin_later(device):
     assert device.later(600).version() is None
 
 
+def test_a_list_that_waits_for_the_end_of_the_one_in_force_begins_then(device):
+    device.offer(delivery(listing(5, entry(1, A), expires=NOW + 600))).offer(LATER)
+    assert device.later(600).version() == 6
+    assert device.receipts.reasons() == [(5, "expired")]
+
+
 def test_at_its_end_a_list_finds_nobody_at_once_and_is_destroyed(device):
     gallery = device.offer(GOOD).lists.current()
     memory = memory_of(gallery)
@@ -296,6 +302,29 @@ def test_a_withdrawn_list_is_destroyed_and_only_a_new_version_follows(device):
     assert device.said() == "withdrawn by its owner"
     assert device.receipts.reasons() == [(5, "withdrawn")]
     assert device.offer(GOOD).version() is None
+    assert device.offer(NEXT).version() == 6
+
+
+def test_a_withdrawal_holds_whatever_is_offered_before_it_was_looked_at(device):
+    device.offer(GOOD).lists.withdraw("withdrawn by its owner")
+    assert device.offer(delivery(listing(6, id="other"))).version() is None
+    assert device.receipts.reasons() == [(5, "withdrawn")]
+    device.lists.withdraw("withdrawn by its owner")
+    assert device.offer(NEXT).version() == 6
+
+
+def test_what_was_offered_before_a_withdrawal_is_withdrawn_with_it(device):
+    device.lists.offer(GOOD)
+    assert device.withdraw().version() is None
+
+
+def test_an_order_to_stop_that_is_lifted_at_once_has_ended_the_list_all_the_same(device):
+    device.offer(GOOD).lists.stop("order")
+    device.lists.resume()
+    assert device.settle().version() is None
+    assert device.receipts.reasons() == [(5, "stopped")]
+    assert device.files() == {"life.json"}
+    assert device.restart().offer(GOOD).version() is None
     assert device.offer(NEXT).version() == 6
 
 

@@ -15,10 +15,9 @@ from msgspec import Meta
 
 from edge import limits
 from edge.errors import ConfigError
-from edge.protocol.watchlist import Purpose
+from edge.protocol.watchlist import Name, Purpose
 
 Section = TypeVar("Section", bound=msgspec.Struct)
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 _MOST_HOURS = limits.MAX_VALIDITY_FIXED_S / 3600
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 from securesystemslib.signer import SSlibKey
 from tuf.api.metadata import Root, Snapshot, Targets, Timestamp
 
@@ -15,7 +16,7 @@ from edge.errors import ConfigError
 from edge.files import private_folder
 from edge.protocol import policy
 from edge.protocol.party import Party
-from edge.protocol.watchlist import list_role, list_target
+from edge.protocol.watchlist import Name, list_role, list_target
 from fleet import devices
 from fleet.keys import make_key
 from fleet.repository import KEYS, TOP_LEVEL, Repository
@@ -157,8 +158,12 @@ def add_list(
         urgent: keys that may sign alone; those of all signers if none is given.
 
     Raises:
-        ConfigError: fewer signers than the threshold, or the keys of targets are missing.
+        ConfigError: no name, fewer signers than the threshold, or the keys of targets are missing.
     """
+    try:
+        msgspec.convert(list_id, Name)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{list_id!r} is no name of a list: {error}") from error
     repository.delegate(list_role(list_id), signers, threshold, [list_target(list_id)])
     repository.delegate(
         list_role(list_id, urgent=True),

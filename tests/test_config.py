@@ -57,6 +57,14 @@ def test_a_body_worn_camera_shows_what_it_does_and_asks_where_it_is():
         config.parse(document({**WORN, "position": [47.0, 8.0]}))
 
 
+@pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "a/b", "a b", "a+", "#", "x" * 65])
+def test_a_name_is_also_that_of_a_folder_and_part_of_a_topic(name):
+    """A list called ".." would have the device's state swept as if it were a list's."""
+    for broken in (document({"id": name}), document(watchlist={"id": name})):
+        with pytest.raises(ConfigError, match="id"):
+            config.parse(broken)
+
+
 @pytest.mark.parametrize(
     "indicator", ["", "red", "led:", "led:../../etc", "led:a/b", "file:", "gpio:4"]
 )

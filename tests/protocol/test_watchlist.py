@@ -38,7 +38,7 @@ entries = st.builds(
     not_after=seconds,
     templates=st.lists(embeddings.map(quantise), min_size=1, max_size=3),
 )
-names = st.from_regex(r"[A-Za-z0-9._-]{1,64}", fullmatch=True)
+names = st.from_regex(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}", fullmatch=True)
 authorisations = st.builds(
     Authorisation,
     reference=st.text(min_size=1, max_size=128),

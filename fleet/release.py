@@ -35,6 +35,7 @@ from edge.protocol import list_key, topics
 from edge.protocol.party import Party
 from edge.protocol.sealed_list import open_list, seal_list
 from edge.protocol.watchlist import Name, Watchlist, list_role, list_target
+from edge.trust.client import ROLE_FIELD, is_signed_as
 from fleet.keys import public_key
 from fleet.repository import COMPACT, Repository, target_info
 
@@ -187,9 +188,7 @@ def draft(
         )
     parts = seal_list(watchlist, key, kept=last.pieces.values() if last else ())
     committed = list_key.commitment(key)
-    targets = Targets(
-        version=watchlist.version, expires=datetime.fromtimestamp(watchlist.expires, UTC)
-    )
+    targets = _targets(watchlist, urgent=urgent)
     path = list_target(watchlist.id, urgent=urgent)
     targets.targets[path] = target_info(path, parts.head, {"key": committed})
     return Release(
@@ -208,21 +207,17 @@ def draft(
     )
 
 
-def draft_withdrawal(watchlist: Watchlist, *, urgent: bool = False) -> Release:
+def draft_withdrawal(watchlist: Watchlist) -> Release:
     """Return a version that says that there is no list any more.
 
     Args:
         watchlist: the version that would be published otherwise; its number and end are used.
-        urgent: for the role that may sign alone.
     """
-    targets = Targets(
-        version=watchlist.version, expires=datetime.fromtimestamp(watchlist.expires, UTC)
-    )
     return Release(
         list_id=watchlist.id,
         version=watchlist.version,
-        urgent=urgent,
-        metadata=Metadata(targets).to_bytes(COMPACT),
+        urgent=False,
+        metadata=Metadata(_targets(watchlist)).to_bytes(COMPACT),
         head=b"",
         pieces={},
         keys={},
@@ -255,6 +250,7 @@ def opened(release: Release, key: bytes) -> Watchlist | None:
         BadInput: the parts do not belong together: signing it would sign something else.
     """
     targets = _metadata(release).signed
+    is_signed_as(release.role, targets)
     path = list_target(release.list_id, urgent=release.urgent)
     if targets.version != release.version or not set(targets.targets) <= {path}:
         raise FormatError(f"list {release.list_id!r}: the metadata is of something else")
@@ -416,6 +412,15 @@ def _wrapped(key: bytes, list_id: str, device: Party, last: Release | None) -> W
         return before
     sealed = list_key.wrap(key, list_id=list_id, device=device.name, public=device.opening_key)
     return Wrapped(public=device.open, sealed=sealed)
+
+
+def _targets(watchlist: Watchlist, *, urgent: bool = False) -> Targets:
+    """Return metadata without any target, of the role that it names and of no other."""
+    return Targets(
+        version=watchlist.version,
+        expires=datetime.fromtimestamp(watchlist.expires, UTC),
+        unrecognized_fields={ROLE_FIELD: list_role(watchlist.id, urgent=urgent)},
+    )
 
 
 def _metadata(release: Release) -> Metadata[Targets]:

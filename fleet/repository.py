@@ -42,6 +42,7 @@ from edge import limits
 from edge.errors import BadInput, ConfigError, FormatError, SignatureRefused
 from edge.files import private_folder, read_small, write_atomically
 from edge.protocol import topics
+from edge.trust.client import is_signed_as
 from fleet.keys import Keyring
 
 RETAINED, RELEASES, KEYS, ROOT = "retained", "releases", "keys", "root.json"
@@ -270,7 +271,9 @@ class Repository(MetadataEditor):
             targets: contents of the targets it names.
 
         Raises:
-            SignatureRefused: the threshold of the role is not met.
+            SignatureRefused: the threshold of the role is not met, or it names what the role may
+                not sign.
+            FormatError: a path is none of a piece or key.
             ConfigError: not newer than what is there, or a target is missing.
         """
         try:
@@ -278,13 +281,17 @@ class Repository(MetadataEditor):
             self.targets().verify_delegate(role, md.signed_bytes, md.signatures)
         except (RepositoryError, ValueError, DownloadError) as error:
             raise SignatureRefused(f"{role}: {error}") from error
+        is_signed_as(role, md.signed)
         before = self._metadata.get(role)
         if before is not None and md.signed.version <= before.signed.version:
             raise ConfigError(
                 f"{role}: version {md.signed.version} is not newer than {before.signed.version}"
             )
         by_hash = {hashlib.sha256(content).hexdigest(): content for content in targets}
+        delegated = self.delegation(role)[0]
         for path, info in md.signed.targets.items():
+            if not delegated.is_delegated_path(path):  # it would become the name of a file
+                raise SignatureRefused(f"{role} may not sign {path!r}")
             if info.hashes.get("sha256") not in by_hash:
                 raise ConfigError(f"{role}: the content of {path} is missing")
             self._staged[_target_path(info)] = by_hash[info.hashes["sha256"]]

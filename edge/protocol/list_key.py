@@ -10,7 +10,9 @@ bound to the list, the key and the device.
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
+from typing import TypeGuard
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -33,6 +35,11 @@ def new_key() -> bytes:
 def commitment(key: bytes) -> str:
     """Return what stands for a key in public: a SHA-256, hex. A key is random: it tells nothing."""
     return hashlib.sha256(b"lethe list key commitment/1\0" + key).hexdigest()
+
+
+def is_commitment(value: object) -> TypeGuard[str]:
+    """Whether something that was signed has the form of a `commitment`: it is part of a topic."""
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
 
 
 def wrap(key: bytes, *, list_id: str, device: str, public: X25519PublicKey) -> bytes:

@@ -46,6 +46,9 @@ log = logging.getLogger(__name__)
 NOTHING_YET = "nothing signed has come from the fleet yet"
 TOP_LEVEL = Targets.type
 """Name of the role that delegates to all others."""
+ROLE_FIELD = "role"
+"""Member of a list's metadata that says whose it is. TUF's own does not: what the same people have
+signed for one role, above all that there is no target, would pass for another's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,7 @@ class View:
                 raise SignatureRefused(
                     f"{role}: {len(result.signed)} signatures hold, {result.threshold} are needed"
                 )
+            is_signed_as(role, found.signed)
             info: TargetFile | None = found.signed.targets.get(path)
             return None if info is None else _target(found.signed.version, role, info, result)
 
@@ -120,7 +124,8 @@ class View:
 
     def version(self, role: str) -> int:
         """Return the version of a role's metadata in this state; 0 if it has said nothing yet."""
-        info = self._read(Snapshot.type).signed.meta.get(f"{role}.json")
+        with refusals():
+            info = self._read(Snapshot.type).signed.meta.get(f"{role}.json")
         return info.version if info else 0
 
     def read(self, target: Target) -> bytes:
@@ -314,6 +319,9 @@ class Trust:
         except LetheError as error:
             reason = f"{name}: {error}" if name else str(error)
             refused = isinstance(error, BadInput)
+        except Exception as error:  # a device that follows no more takes no withdrawal either
+            log.exception("%s", name or "signed metadata")
+            reason = f"{name}: unexpected {type(error).__name__}, see the log".removeprefix(": ")
         if self._reasons.get(name) != reason:
             if reason:
                 log.warning("%s: %s", "refused" if refused else "not fetched", reason)
@@ -343,6 +351,17 @@ def open_view(root: bytes, folder: Path, shelf: Shelf, timestamp: Callable[[], b
         updater.refresh()
         flush_folder(folder)
     return View(updater, folder, shelf, fetcher)
+
+
+def is_signed_as(role: str, signed: Targets) -> None:
+    """Refuse metadata that names another role than the one it is found as.
+
+    Raises:
+        SignatureRefused: it does.
+    """
+    named = signed.unrecognized_fields.get(ROLE_FIELD, role)
+    if named != role:
+        raise SignatureRefused(f"{role}: this was signed as {named!r}")
 
 
 def _updater(root: bytes, folder: Path, fetcher: MqttFetcher) -> Updater:
@@ -411,7 +430,7 @@ def _target(version: int, role: str, info: TargetFile, result: VerificationResul
         version=version,
         length=info.length,
         sha256=sha256,
-        custom=info.custom or {},
+        custom=info.custom if isinstance(info.custom, dict) else {},
         signers=tuple(sorted(result.signed)),
         threshold=result.threshold,
     )

@@ -94,17 +94,18 @@ class ListTransport:
         return policy.Policy() if target is None else policy.decode(view.read(target))
 
     def _newest(self, view: View) -> tuple[Target, Kind] | None:
-        regular = view.find(list_target(self._list_id), list_role(self._list_id))
-        try:
-            urgent = view.find(
-                list_target(self._list_id, urgent=True), list_role(self._list_id, urgent=True)
-            )
-        except FreezeRefused:  # its day is over: that is how it ends
-            urgent = None
+        """Return what counts; the other role's metadata, expired or refused, stands in no way."""
+        regular, urgent = list_role(self._list_id), list_role(self._list_id, urgent=True)
         # Those who sign together have the last word, also when it is that there is no list.
-        if urgent is not None and urgent.version > view.version(list_role(self._list_id)):
-            return urgent, "urgent"
-        return None if regular is None else (regular, "regular")
+        if view.version(urgent) > view.version(regular):
+            try:
+                hurried = view.find(list_target(self._list_id, urgent=True), urgent)
+            except FreezeRefused:  # its day is over: that is how it ends
+                hurried = None
+            if hurried is not None:
+                return hurried, "urgent"
+        together = view.find(list_target(self._list_id), regular)
+        return None if together is None else (together, "regular")
 
     def _fetch(self, view: View, target: Target, provenance: Provenance) -> Delivery:
         stored = self._keeper.stored()
@@ -145,7 +146,7 @@ class ListTransport:
 
     def _list_key(self, view: View, target: Target, stored: SealedList | None) -> bytes:
         committed = target.custom.get("key")
-        if not isinstance(committed, str):
+        if not list_key.is_commitment(committed):
             raise KeyRefused(f"list {self._list_id!r} was signed without a commitment to its key")
         if stored is not None and list_key.commitment(stored.key) == committed:
             return stored.key

@@ -272,9 +272,20 @@ def hand_over(release: Release, repository: Repository) -> None:
 
     Raises:
         SignatureRefused: not signed by enough of those who may.
-        ConfigError: not newer than what is there.
+        ConfigError: not newer than what is there, or newer than it can be.
         FormatError: it holds what no release holds.
     """
+    roles = (list_role(release.list_id), list_role(release.list_id, urgent=True))
+    known = max(
+        (repository.roles[role].signed.version for role in roles if role in repository.roles),
+        default=0,
+    )
+    version = _metadata(release).signed.version
+    if version > known + limits.MAX_VERSION_STEP:
+        raise ConfigError(
+            f"list {release.list_id!r}: version {version} is far beyond {known}; devices would "
+            "refuse all that follow with lower numbers: ask its owner"
+        )
     heads = [release.head] if release.head else []
     repository.accept(release.role, release.metadata, release.retained(), heads)
 
@@ -324,9 +335,16 @@ def open_request(request: Request, name: str, private: X25519PrivateKey) -> Requ
     )
     try:
         content = AESGCM(once).decrypt(request.sealed[:12], request.sealed[12:], b"lethe request/1")
-        return msgspec.msgpack.decode(content, type=RequestBody)
+        body = msgspec.msgpack.decode(content, type=RequestBody)
     except (InvalidTag, ValueError, msgspec.DecodeError) as error:
         raise FormatError(f"the request for list {request.list_id!r} was altered") from error
+    asked = body.release
+    if (asked.list_id, asked.version) != (request.list_id, request.version):
+        raise FormatError(
+            f"a request for version {request.version} of {request.list_id!r} that asks to sign "
+            f"version {asked.version} of {asked.list_id!r}"
+        )
+    return body
 
 
 def signature_file(release: Release, signer: Signer, name: str) -> SignatureFile:

@@ -8,7 +8,7 @@
 
 The state is what `retained/metadata/timestamp.json` leads to. A change is prepared in memory; all
 files but this one are written first, then this one: whatever happens in between, the folder holds
-the old state or the new one. Metadata is made with python-tuf.
+the old state or the new one. devices.json follows. Metadata is made with python-tuf.
 """
 
 from __future__ import annotations
@@ -342,8 +342,6 @@ class Repository(MetadataEditor):
             StorageUnavailable: the disk is full; the old state is as it was.
         """
         current = self.paths()
-        for name, new in self._files.items():
-            write_atomically(self.folder / name, new)
         for name, paths in self._releases.items():
             private_folder(self.folder / RELEASES)
             write_atomically(self.folder / RELEASES / name, paths)
@@ -356,6 +354,8 @@ class Repository(MetadataEditor):
                 write_atomically(file, content)
         if TIMESTAMP in self._staged:
             write_atomically(self.folder / RETAINED / TIMESTAMP, self._staged[TIMESTAMP])
+        for name, new in self._files.items():  # if this is cut off, the command can be repeated
+            write_atomically(self.folder / name, new)
         root = COMPACT.serialize(self._metadata[Root.type])
         write_atomically(self.folder / ROOT, root, mode=0o644)
         self._staged, self._releases, self._files = {}, {}, {}

@@ -273,7 +273,10 @@ class Watchlists:
             held is not None
             and ours
             and self._gallery is not None
-            and (sealed.provenance == held.provenance or sealed.provenance.role == "urgent")
+            and (
+                sealed.provenance == held.provenance
+                or (held.provenance.role, sealed.provenance.role) == ("regular", "urgent")
+            )
         ):
             self._refusal = ""  # delivered again; one that was countersigned stays so
             return

@@ -1,5 +1,6 @@
 """The list in force: what replaces it, what ends it, what is kept of it."""
 
+import dataclasses
 import errno
 import logging
 import os
@@ -289,6 +290,12 @@ def test_a_list_in_force_that_the_root_of_trust_no_longer_allows_is_destroyed(tm
     device.offer(large)
     weaker = vouched(large, REGULAR.__class__("regular", ("a",), 3))
     device.offer(weaker)
+    assert device.version() is None
+    assert device.receipts.reasons() == [(5, "not-authorised")]
+
+
+def test_that_holds_for_an_urgent_list_too(device):
+    device.offer(HURRIED).offer(vouched(HURRIED, dataclasses.replace(URGENT, threshold=2)))
     assert device.version() is None
     assert device.receipts.reasons() == [(5, "not-authorised")]
 

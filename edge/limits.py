@@ -30,7 +30,7 @@ MAX_DELEGATIONS = 16
 """Roles that are looked at for one target."""
 MAX_VERSION_STEP = 1_000_000
 """A fleet takes no version of a list that skips more: two years of one every minute."""
-FETCH_TOPICS = 48
+FETCH_TOPICS = 64
 """Topics asked for in one packet. Their messages wait in the broker's queue for this device:
 a mosquitto as it comes drops what exceeds 1,000."""
 FETCH_S = 20.0

@@ -199,8 +199,12 @@ class Follower:
             self.changed.notify_all()
 
     def wait(self, condition: Callable[[], object]) -> None:
+        """Wait for whatever a device does on its own threads."""
+        patience = time.monotonic() + 20
         with self.changed:
-            assert self.changed.wait_for(condition, 20), (self.trust.reason, self.keeper.version)
+            while not condition():
+                assert time.monotonic() < patience, (self.trust.reason, self.keeper.version)
+                self.changed.wait(0.02)  # not everything that changes is told
 
     def wait_for_version(self, version) -> None:
         self.wait(lambda: self.keeper.version == version)

@@ -127,12 +127,14 @@ class Link:
     def request(self, topics: Sequence[str]) -> bool:
         """Subscribe for the moment, in one packet: what is retained there comes in this order.
 
+        With QoS 0: nothing is acknowledged, and whoever asks sees what is missing.
+
         Returns:
             False if there is no connection. The subscription ends with it, or by `release`.
         """
         if not self.connected:
             return False
-        code, _ = self._client.subscribe([(topic, 1) for topic in topics])
+        code, _ = self._client.subscribe([(topic, 0) for topic in topics])
         return code == MQTTErrorCode.MQTT_ERR_SUCCESS
 
     def release(self, topics: Sequence[str]) -> None:

@@ -210,18 +210,17 @@ def open_list(
         raise FormatError(
             f"authorisation of list {list_id!r} not in the documented form: {error}"
         ) from error
-    entries: list[Entry] = []
-    for name in read.segment_names:
-        table = _table(segments[name], key, read, name)
-        found = _entries(table, name)
-        if entries and found[0].id <= entries[-1].id:
-            raise FormatError(
-                f"segment {name[:16]}: entry {found[0].id} is out of order, or in two segments"
-            )
-        steps = len(entries) // limits.INDEX_STEP_ENTRIES
-        entries += found
-        if len(entries) // limits.INDEX_STEP_ENTRIES > steps:
-            between()
+    names = read.segment_names
+    kind = row_dtype(read.dimension)
+    parts = [_rows(segments[name], key, read, name, kind.itemsize) for name in names]
+    table = np.frombuffer(b"".join(parts), kind)
+    begins = np.cumsum([0, *(len(part) // kind.itemsize for part in parts)])
+
+    def where(row: int) -> str:
+        return f"segment {names[int(np.searchsorted(begins, row, 'right')) - 1][:16]}"
+
+    _check_templates(table, where)
+    entries = _entries(table, where, between)
     return Watchlist(
         id=read.id,
         version=read.version,
@@ -277,57 +276,88 @@ def _cut(table: NDArray[np.void]) -> Iterator[NDArray[np.void]]:
 # --- Reading segments ----------------------------------------------------------------------------
 
 
-def _table(segment: bytes, key: bytes, head: Head, name: str) -> NDArray[np.void]:
-    """Return a segment's rows, every value of them in its range."""
-    kind = row_dtype(head.dimension)
+def _rows(segment: bytes, key: bytes, head: Head, name: str, size: int) -> bytes:
+    """Return the rows of a segment, each of `size` bytes, their values not yet looked at."""
     content = _open(b"segment", segment, key, head.id, f"segment {name[:16]}")
-    if not content or len(content) % kind.itemsize:
-        raise FormatError(
-            f"segment {name[:16]}: {len(content)} bytes are not whole rows of {kind.itemsize}"
-        )
-    if len(content) > rows_a_segment(head.dimension) * kind.itemsize:
+    if not content or len(content) % size:
+        raise FormatError(f"segment {name[:16]}: {len(content)} bytes are not whole rows of {size}")
+    if len(content) > rows_a_segment(head.dimension) * size:
         raise FormatError(
             f"segment {name[:16]}: {len(content)} bytes are more than a segment holds"
         )
-    table = np.frombuffer(content, kind)
+    return content
+
+
+def _check_templates(table: NDArray[np.void], where: Callable[[int], str]) -> None:
+    """Refuse a template whose scale or length no owner makes."""
     scale = table["scale"]
-    if not (np.isfinite(scale) & (scale > 0) & (scale <= 1)).all():
-        raise FormatError(f"segment {name[:16]}: a scale is not in (0, 1]")
-    length = np.linalg.norm(table["vector"].astype(np.float32), axis=1) * scale
-    if not ((length >= 0.9) & (length <= 1.1)).all():
-        raise FormatError(f"segment {name[:16]}: a template is not of length 1")
-    return table
+    good = np.isfinite(scale) & (scale > 0) & (scale <= 1)
+    if not good.all():
+        raise FormatError(f"{where(int(np.argmin(good)))}: a scale is not in (0, 1]")
+    for start in range(0, len(table), limits.INDEX_BLOCK_ROWS):
+        block = table[start : start + limits.INDEX_BLOCK_ROWS]
+        vectors = block["vector"].astype(np.float32)
+        length = np.sqrt(np.einsum("ij,ij->i", vectors, vectors)) * block["scale"]
+        good = (length >= 0.9) & (length <= 1.1)
+        if not good.all():
+            raise FormatError(
+                f"{where(start + int(np.argmin(good)))}: a template is not of length 1"
+            )
 
 
-def _entries(table: NDArray[np.void], name: str) -> list[Entry]:
-    """Return a segment's entries; rows with one id are one entry."""
-    size = table["vector"].shape[1]
+def _entries(
+    table: NDArray[np.void], where: Callable[[int], str], between: Callable[[], None]
+) -> list[Entry]:
+    """Return the entries of all rows; rows with one id are one entry."""
+    count = len(table)
+    high, low = np.ascontiguousarray(table["id"]).view(">u8").reshape(count, 2).T
+    same = (high[1:] == high[:-1]) & (low[1:] == low[:-1])
+    rises = (high[1:] > high[:-1]) | ((high[1:] == high[:-1]) & (low[1:] > low[:-1]))
+    two = same & (
+        (table["not_before"][1:] != table["not_before"][:-1])
+        | (table["not_after"][1:] != table["not_after"][:-1])
+    )
+    for wrong, says in ((~(same | rises), "is out of order"), (two, "has two validities")):
+        if wrong.any():
+            row = int(np.argmax(wrong)) + 1
+            raise FormatError(f"{where(row)}: entry {table['id'][row].tobytes().hex()} {says}")
+    starts = np.flatnonzero(np.concatenate(([True], ~same))[:count])
+    stops = np.append(starts, count)[1:]
+    if count and int((stops - starts).max()) > limits.MAX_TEMPLATES_PER_ENTRY:
+        row = int(starts[np.argmax(stops - starts)])
+        raise FormatError(
+            f"{where(row)}: entry {table['id'][row].tobytes().hex()} has too many templates"
+        )
+    entries: list[Entry] = []
+    for at in range(0, len(starts), limits.INDEX_STEP_ENTRIES):
+        if at:
+            between()
+        step = slice(at, at + limits.INDEX_STEP_ENTRIES)
+        entries += _made(table, starts[step], stops[step])
+    return entries
+
+
+def _made(
+    table: NDArray[np.void], starts: NDArray[np.intp], stops: NDArray[np.intp]
+) -> list[Entry]:
+    """Return the entries whose rows begin and end there; one after the other."""
+    first, size = int(starts[0]), table["vector"].shape[1]
+    table = table[first : int(stops[-1])]
     ids, vectors = table["id"].tobytes().hex(), table["vector"].tobytes()
     begins, ends = table["not_before"].tolist(), table["not_after"].tolist()
-    scales = table["scale"].tolist()
-    entries: list[Entry] = []
-    for row in range(len(table)):
-        entry_id = ids[32 * row : 32 * row + 32]
-        template = Template(scale=scales[row], vector=vectors[size * row : size * (row + 1)])
-        last = entries[-1] if entries else None
-        if last is None or last.id < entry_id:
-            entries.append(
-                Entry(
-                    id=entry_id,
-                    not_before=begins[row],
-                    not_after=ends[row],
-                    templates=[template],
-                )
-            )
-        elif last.id > entry_id:
-            raise FormatError(f"segment {name[:16]}: entry {entry_id} is out of order")
-        elif (last.not_before, last.not_after) != (begins[row], ends[row]):
-            raise FormatError(f"segment {name[:16]}: entry {entry_id} has two validities")
-        elif len(last.templates) == limits.MAX_TEMPLATES_PER_ENTRY:
-            raise FormatError(f"segment {name[:16]}: entry {entry_id} has too many templates")
-        else:
-            last.templates.append(template)
-    return entries
+    templates = [
+        Template(scale=scale, vector=vectors[size * row : size * (row + 1)])
+        for row, scale in enumerate(table["scale"].tolist())
+    ]
+    return [
+        Entry(
+            id=ids[32 * start : 32 * start + 32],
+            not_before=begins[start],
+            not_after=ends[start],
+            templates=templates[start:stop],
+        )
+        for start, stop in zip((starts - first).tolist(), (stops - first).tolist(), strict=True)
+    ]
 
 
 # --- Sealing -------------------------------------------------------------------------------------

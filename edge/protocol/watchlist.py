@@ -84,7 +84,7 @@ class Authorisation(_Part, frozen=True, kw_only=True):
     reviewers: Annotated[bytes, Meta(min_length=32, max_length=32)] | None = None
 
 
-class Template(_Part, frozen=True, kw_only=True):
+class Template(_Part, frozen=True, kw_only=True, gc=False):
     """An embedding in bytes: element i is `scale` · vector[i], vector being int8."""
 
     scale: float

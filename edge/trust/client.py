@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -79,12 +79,11 @@ class Target:
 class View:
     """One consistent state of what the fleet has signed. Used on the trust thread only."""
 
-    def __init__(self, updater: Updater, folder: Path, shelf: Shelf, fetcher: MqttFetcher) -> None:
+    def __init__(self, updater: Updater, folder: Path, shelf: Shelf) -> None:
         """Show what a refreshed updater knows."""
         self._updater = updater
         self._folder = folder
         self._shelf = shelf
-        self._fetcher = fetcher
 
     def find(self, path: str, role: str) -> Target | None:
         """Return what a role has signed of a target, or None if it has signed that there is none.
@@ -129,41 +128,40 @@ class View:
         return info.version if info else 0
 
     def read(self, target: Target) -> bytes:
-        """Return the content of a target, length and hash checked.
+        """Return the content of a target; errors as `gather`."""
+        return self.gather([target], {})[topics.target(target.path, target.sha256)]
 
-        Raises:
-            AlterationRefused: it is not what was signed.
-            FormatError: larger than any target.
-            Unavailable: it cannot be fetched at the moment.
-        """
-        if target.length > limits.MAX_TARGET_BYTES:
-            raise FormatError(
-                f"{target.path}: {target.length} bytes, at most {limits.MAX_TARGET_BYTES} are read"
-            )
-        with refusals():
-            content = self._fetcher.download_bytes(
-                topics.target(target.path, target.sha256), target.length
-            )
-            TargetFile(
-                target.length, {"sha256": target.sha256}, target.path
-            ).verify_length_and_hashes(content)
-            return content
-
-    def fetch(self, wanted: Mapping[str, int]) -> dict[str, bytes]:
-        """Return what lies at paths that no metadata names; the caller checks it.
+    def gather(self, targets: Iterable[Target], others: Mapping[str, int]) -> dict[str, bytes]:
+        """Return contents that are asked for together.
 
         Args:
-            wanted: path to the most bytes that are taken.
+            targets: their length and hash are checked.
+            others: paths that no metadata names, to the most bytes that are taken; the caller
+                checks what comes, and whether it came.
+
+        Returns:
+            Path to content.
 
         Raises:
-            FormatError: a message is larger than wanted.
-            MissingAtBroker: the broker does not hold one of them.
+            AlterationRefused: a target is not what was signed.
+            FormatError: something is larger than it may be.
+            MissingAtBroker: the broker does not hold a target.
             BrokerUnavailable: it cannot be asked.
         """
-        found = self._shelf.read(wanted)
-        for path in wanted:
-            if path not in found:
-                raise MissingAtBroker(f"{path}: the broker holds nothing there")
+        wanted = {topics.target(target.path, target.sha256): target for target in targets}
+        for target in wanted.values():
+            if target.length > limits.MAX_TARGET_BYTES:
+                raise FormatError(
+                    f"{target.path}: {target.length} bytes, at most {limits.MAX_TARGET_BYTES}"
+                )
+        sizes = {path: target.length for path, target in wanted.items()}
+        found = self._shelf.read({**others, **sizes})
+        with refusals():
+            for path, target in wanted.items():
+                if path not in found:
+                    raise MissingAtBroker(f"{path}: the broker holds nothing there")
+                signed = TargetFile(target.length, {"sha256": target.sha256}, target.path)
+                signed.verify_length_and_hashes(found[path])
         return found
 
     def _is_delegated(self, path: str, role: str) -> bool:
@@ -310,7 +308,12 @@ class Trust:
             self._try(name, partial(consumer, views[0]))
             for name, consumer in self._consumers.items()
         ]
-        return all(done)
+        return self._try("disk", self._flush) and all(done)
+
+    def _flush(self) -> None:
+        """Have what was verified on the disk: it is what keeps older states out."""
+        with refusals():
+            flush_folder(self._folder)
 
     def _try(self, name: str, step: Callable[[], None]) -> bool:
         reason, refused = "", False
@@ -349,8 +352,7 @@ def open_view(root: bytes, folder: Path, shelf: Shelf, timestamp: Callable[[], b
     with refusals():
         updater = _updater(root, folder, fetcher)
         updater.refresh()
-        flush_folder(folder)
-    return View(updater, folder, shelf, fetcher)
+    return View(updater, folder, shelf)
 
 
 def is_signed_as(role: str, signed: Targets) -> None:

@@ -58,11 +58,15 @@ class ListTransport:
             BadInput: refused; what was delivered before stays.
             Unavailable: something cannot be fetched at the moment.
         """
-        rules = self._policy(view)
+        signed_policy = view.find(policy.TARGET, TOP_LEVEL)
+        newest = self._newest(view)
+        found = self._gather(view, signed_policy, newest and newest[0])
+        rules = policy.Policy()
+        if signed_policy is not None:
+            rules = policy.decode(found[_path(signed_policy)])
         if self._device in rules.removed:
             self._withdraw("this device was removed from the fleet")
             return
-        newest = self._newest(view)
         if newest is None:
             self._withdraw(f"list {self._list_id!r} is not published, or was withdrawn")
             return
@@ -75,7 +79,7 @@ class ListTransport:
         )
         if (target.sha256, provenance) == (self._digest, self._delivered):
             return
-        delivery = self._fetch(view, target, provenance)
+        delivery = self._open(view, target, provenance, found)
         log.info("list %s version %d fetched", self._list_id, delivery.watchlist.version)
         self._keeper.offer(delivery)
         self._digest, self._delivered, self._fetched = target.sha256, provenance, {}
@@ -88,10 +92,6 @@ class ListTransport:
         self.forget()
         self._fetched = {}
         self._keeper.withdraw(reason)
-
-    def _policy(self, view: View) -> policy.Policy:
-        target = view.find(policy.TARGET, TOP_LEVEL)
-        return policy.Policy() if target is None else policy.decode(view.read(target))
 
     def _newest(self, view: View) -> tuple[Target, Kind] | None:
         """Return what counts; the other role's metadata, expired or refused, stands in no way."""
@@ -107,24 +107,35 @@ class ListTransport:
         together = view.find(list_target(self._list_id), regular)
         return None if together is None else (together, "regular")
 
-    def _fetch(self, view: View, target: Target, provenance: Provenance) -> Delivery:
+    def _gather(self, view: View, rules: Target | None, head: Target | None) -> dict[str, bytes]:
+        """Fetch together what does not wait for anything else: policy, head and key."""
+        targets, others = [rules] if rules else [], {}
         stored = self._keeper.stored()
-        kept = {} if stored is None else dict(stored.segments)
-        if target.length > limits.MAX_HEAD_BYTES:
-            raise FormatError(
-                f"head of {target.length} bytes, at most {limits.MAX_HEAD_BYTES} are read"
-            )
-        if stored is not None and hashlib.sha256(stored.head).hexdigest() == target.sha256:
+        if head is not None and head.sha256 != self._digest:
+            if head.length > limits.MAX_HEAD_BYTES:
+                raise FormatError(
+                    f"head of {head.length} bytes, at most {limits.MAX_HEAD_BYTES} are read"
+                )
+            targets.append(head)
+            if stored is None or list_key.commitment(stored.key) != head.custom.get("key"):
+                others[self._key_path(head)] = list_key.WRAPPED_BYTES
+        return view.gather(targets, others)
+
+    def _open(
+        self, view: View, target: Target, provenance: Provenance, found: Mapping[str, bytes]
+    ) -> Delivery:
+        stored = self._keeper.stored()
+        if target.sha256 == self._digest and stored is not None:  # others have signed it as well
             head = stored.head
         else:
-            head = view.read(target)
-        key = self._list_key(view, target, stored)
+            head = found[_path(target)]
+        key = self._list_key(target, stored, found)
         read = open_head(head, key, self._list_id)
         if read.version != target.version:
             raise FormatError(
                 f"list {self._list_id!r}: version {read.version} signed as {target.version}"
             )
-        pieces = self._pieces(view, read.pieces, kept)
+        pieces = self._pieces(view, read.pieces, dict(stored.segments) if stored else {})
         return Delivery(
             open_list(
                 head,
@@ -144,22 +155,25 @@ class ListTransport:
             ),
         )
 
-    def _list_key(self, view: View, target: Target, stored: SealedList | None) -> bytes:
+    def _key_path(self, target: Target) -> str:
         committed = target.custom.get("key")
         if not list_key.is_commitment(committed):
             raise KeyRefused(f"list {self._list_id!r} was signed without a commitment to its key")
+        return topics.list_key(self._list_id, committed, self._device)
+
+    def _list_key(
+        self, target: Target, stored: SealedList | None, found: Mapping[str, bytes]
+    ) -> bytes:
+        path, committed = self._key_path(target), target.custom["key"]
         if stored is not None and list_key.commitment(stored.key) == committed:
             return stored.key
-        path = topics.list_key(self._list_id, committed, self._device)
-        try:
-            wrapped = view.fetch({path: list_key.WRAPPED_BYTES})[path]
-        except MissingAtBroker as error:
+        if path not in found:
             raise MissingAtBroker(
                 f"no key of list {self._list_id!r} for device {self._device!r}: is it registered "
                 "(`lethe fleet device add`) and named by the list's authorisation?"
-            ) from error
+            )
         return list_key.unwrap(
-            wrapped,
+            found[path],
             committed=committed,
             list_id=self._list_id,
             device=self._device,
@@ -182,8 +196,15 @@ class ListTransport:
                 topics.piece(self._list_id, name): name
                 for name in missing[start : start + limits.FETCH_TOPICS]
             }
-            came = view.fetch(dict.fromkeys(paths, limits.MAX_PIECE_BYTES))
-            for path, name in paths.items():
-                check_piece(name, came[path])
-                self._fetched[name] = came[path]
+            came = view.gather([], dict.fromkeys(paths, limits.MAX_PIECE_BYTES))
+            for path, piece in came.items():
+                check_piece(paths[path], piece)
+                self._fetched[paths[path]] = piece
+            for path in paths:
+                if path not in came:
+                    raise MissingAtBroker(f"{path}: the broker holds nothing there")
         return {name: self._fetched[name] for name in names}
+
+
+def _path(target: Target) -> str:
+    return topics.target(target.path, target.sha256)

@@ -237,7 +237,7 @@ def test_the_forger_of_these_tests_can_make_a_good_list():
         ([table(1, 2, 1)], "out of order"),
         ([table(1, 1, not_after=7)], "two validities"),
         ([table(*[1] * 9)], "too many templates"),
-        ([table(1, 2), table(2, 3)], "in two segments"),
+        ([table(1, 2), table(2, 3, not_after=7), table(5, 4)], "out of order"),
         ([table(4), table(1)], "out of order"),
     ],
 )

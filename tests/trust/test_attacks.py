@@ -1,7 +1,5 @@
 """What the broker's operator, or a thief of one key, can try. The list in force always stays."""
 
-import json
-
 import pytest
 from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 
@@ -15,11 +13,6 @@ from tests.fleet_kit import Fleet, Follower, Intruder, listing
 from tests.protocol.test_sealed_list import people
 
 TIMESTAMP = topics.TIMESTAMP
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch):
-    monkeypatch.setattr(limits, "TRUST_RETRY_FIRST_S", 0.05)
 
 
 @pytest.fixture
@@ -54,12 +47,10 @@ def metadata(fleet, role):
     return Repository.existing(fleet.folder).open(role)
 
 
-def forge(fleet, role, *, expires=None, **fields):
+def forge(fleet, role):
     """Metadata rightly signed by whoever stole the role's one key."""
     md = metadata(fleet, role)
     md.signed.version += 1
-    for name, value in fields.items():
-        setattr(md.signed, name, value)
     ring = keys.Keyring(fleet.folder / "keys")
     md.signatures.clear()
     for signer in ring.signers(metadata(fleet, Root.type).signed.roles[role].keyids):
@@ -75,7 +66,6 @@ def test_an_older_timestamp_is_refused(fleet, device, mosquitto, intruder):
     with fleet.change() as state:
         state.seal_state(force=True)
     fleet.publish(mosquitto.port)
-    device.wait(lambda: b"5" and json.loads(_stored(fleet, "timestamp"))["signed"]["version"] > 1)
     device.wait(lambda: _stored(fleet, "timestamp") == fleet.retained()[TIMESTAMP])
     intruder.put(TIMESTAMP, old)
     refused(device, "New timestamp version")
@@ -177,13 +167,8 @@ def weaken(fleet, path_part):
 
 def test_a_threshold_that_is_not_met_is_refused_at_the_top(fleet, device, mosquitto):
     with fleet.change() as state:
-        version = state.targets().version + 1
         state.put(Targets.type, "policy", b'{"schema":1,"removed":["camera-1"]}')
-    file = fleet.folder / "retained" / "metadata" / f"{version}.targets.json"
-    md = Metadata.from_bytes(file.read_bytes())
-    kept = next(iter(md.signatures))
-    md.signatures = {kept: md.signatures[kept]}
-    file.write_bytes(md.to_bytes(COMPACT))
+    weaken(fleet, "*.targets.json")
     fleet.publish(mosquitto.port)
     refused(device, "targets was signed by 1/2 keys")
 

@@ -62,7 +62,7 @@ def check_retained(link: Link, prefix: str) -> Finding:
         try:
             sender.send({topics.SENTINEL: b".", **dict.fromkeys(names, b".")})
             kept = len(shelf.read(dict.fromkeys(names, 1)))
-            at_once = _count(link, prefix, len(names) + 1) - 1
+            at_once = _count(link, prefix, len(names) + 1) - 1  # the sentinel comes as well
         finally:
             sender.send(dict.fromkeys([topics.SENTINEL, *names], b""))
     except (Unavailable, BadInput) as error:
@@ -115,10 +115,8 @@ def _count(link: Link, prefix: str, most: int) -> int:
             came += bool(payload)
             changed.notify()
 
-    link.route(f"{prefix}#", take, 1)
-    link.request([f"{prefix}#"])
+    link.subscribe(f"{prefix}#", take, 1)  # QoS 1: it is those that a broker queues, and cuts off
     with changed:
         while came < most and changed.wait(limits.DOCTOR_QUIET_S):
             continue
-    link.release([f"{prefix}#"])
-    return came
+        return came

@@ -1,0 +1,208 @@
+"""The operator's commands, as they are typed."""
+
+import json
+
+import pytest
+
+from cli.identity import app as identity_app
+from edge.errors import ConfigError
+from edge.files import private_folder
+from edge.identity import registration
+from fleet import setup
+from fleet.owner import Owner
+from fleet.repository import Repository
+from tests.fleet.test_owner import unit
+from tests.fleet.test_signing_flow import fleet, run, watchlist
+from tests.fleet_kit import Fleet, Follower
+
+
+@pytest.fixture
+def made(tmp_path):
+    return Fleet(tmp_path / "base")
+
+
+def status(folder):
+    return json.loads(fleet("status", folder, "--json").output)
+
+
+def roles(folder):
+    return {row["role"]: row for row in status(folder)["roles"]}
+
+
+def test_the_short_way_of_one_person(tmp_path, mosquitto):
+    """What README.md shows: a fleet, a device, a list, on the device."""
+    config = tmp_path / "lethe.toml"
+    config.write_text(
+        '[device]\nid = "gate-3"\n[camera]\nsource = "clip.mp4"\n[fleet]\nroot = "root.json"\n'
+        '[watchlist]\nid = "gate"\n'
+    )
+    said = run(identity_app, "--config", config).output
+    assert "device add" in said
+    place, mine = tmp_path / "fleet", tmp_path / "list"
+    broker = f"127.0.0.1:{mosquitto.port}"
+    assert "2 of 3 keys must sign" in fleet("init", place).output
+    fleet("device", "add", place, tmp_path / "state" / "device.json")
+    watchlist(
+        "init", mine, "--fleet", place, "--list-id", "gate", "--reference", "consent 17/2026",
+        "--purpose", "consented-access", "--device", "gate-3", "--valid-hours", "72",
+    )  # fmt: skip
+    Owner(mine).add("anna", [unit(1)], embedder="e", not_before=0, not_after=2**31)
+    said = watchlist("publish", mine, "--broker", broker).output
+    assert "signed by  gate-1, gate-2: 2 of 2" in said
+    assert "messages" in said
+
+    class Device(Fleet):
+        def __init__(self):
+            self.folder = place
+
+        def state(self, _device="gate-3"):
+            return tmp_path / "state"
+
+    with Follower(Device(), mosquitto.port, device="gate-3") as device:
+        device.wait_for_version(1)
+        watchlist("revoke", mine, "anna", "--yes")
+        watchlist("device", mine, "--add", "gate-3")
+        watchlist("publish", mine, "--broker", broker)
+        device.wait_for_version(2)
+        assert not device.keeper.deliveries[-1].watchlist.entries
+        fleet("device", "remove", place, "gate-3", "--yes")
+        fleet("publish", place, "--broker", broker)
+        device.wait(lambda: device.keeper.withdrawn)
+
+
+def test_a_device_that_is_taken_off_a_list_makes_a_new_key(tmp_path, made):
+    mine = tmp_path / "list"
+    watchlist(
+        "init", mine, "--fleet", made.folder, "--list-id", "third", "--reference", "r",
+        "--purpose", "court-order", "--device", "camera-1", "--device", "camera-2",
+    )  # fmt: skip
+    key = Owner(mine).owned.key
+    said = watchlist("device", mine, "--remove", "camera-2", "--dry-run").output
+    assert "would be: devices camera-1; a new key" in said
+    assert Owner(mine).owned.key == key
+    watchlist("device", mine, "--remove", "camera-2")
+    assert Owner(mine).owned.authorisation.devices == ["camera-1"]
+    assert Owner(mine).owned.key != key
+    with pytest.raises(ConfigError, match="not on the list: camera-9"):
+        watchlist("device", mine, "--remove", "camera-9")
+    key = Owner(mine).owned.key
+    watchlist("rekey", mine)
+    assert Owner(mine).owned.key != key
+
+
+def test_a_device_is_removed_after_a_yes_only(made):
+    assert "would be" in fleet("device", "remove", made.folder, "camera-2", "--dry-run").output
+    assert fleet("device", "remove", made.folder, "camera-2", answer="n\n").exit_code == 1
+    assert status(made.folder)["devices"] == ["camera-1", "camera-2"]
+    said = fleet("device", "remove", made.folder, "camera-2", answer="y\n").output
+    assert "watchlist device LIST --remove camera-2" in said
+    assert status(made.folder)["devices"] == ["camera-1"]
+    assert status(made.folder)["removed"] == ["camera-2"]
+    with pytest.raises(ConfigError, match="'camera-2' is not registered"):
+        fleet("device", "remove", made.folder, "camera-2", "--yes")
+    fleet("device", "add", made.folder, made.state("camera-2") / "device.json")
+    assert status(made.folder)["removed"] == []
+
+
+def test_root_is_rotated(made):
+    before = roles(made.folder)["root"]
+    said = fleet("root", "rotate", made.folder).output
+    assert "root version 2, keys root-2-1, root-2-2, root-2-3" in said
+    after = roles(made.folder)["root"]
+    assert not set(before["keys"]) & set(after["keys"])
+    assert (after["version"], after["threshold"]) == (2, 2)
+
+
+def test_a_key_is_revoked_with_or_without_another_in_its_place(made, tmp_path):
+    (old,) = roles(made.folder)["timestamp"]["keys"]
+    assert "would be" in fleet("key", "revoke", made.folder, "timestamp", old, "--dry-run").output
+    with pytest.raises(ConfigError, match="0 keys would be left, 1 must sign; give another"):
+        fleet("key", "revoke", made.folder, "timestamp", old, "--yes")
+    fleet("key", "revoke", made.folder, "timestamp", old, "--make", "--yes")
+    (new,) = roles(made.folder)["timestamp"]["keys"]
+    assert new != old
+    one = roles(made.folder)["targets"]["keys"][0]
+    fleet("key", "revoke", made.folder, "targets", one, "--yes")
+    assert len(roles(made.folder)["targets"]["keys"]) == 2
+    watchlist("signer", tmp_path / "dora")
+    left = roles(made.folder)["watchlist/gate"]["keys"][0]
+    fleet(
+        "key", "revoke", made.folder, "watchlist/gate", left, "--yes",
+        "--new", tmp_path / "dora" / "signer.json",
+    )  # fmt: skip
+    assert left not in roles(made.folder)["watchlist/gate"]["keys"]
+    for wrong in ("", "0"):
+        with pytest.raises(ConfigError, match="keys begin with"):
+            fleet("key", "revoke", made.folder, "snapshot", wrong, "--make", "--yes")
+    with pytest.raises(ConfigError, match="nothing is delegated to 'nobody'"):
+        fleet("key", "revoke", made.folder, "nobody", "00", "--yes")
+
+
+def test_a_list_may_be_allowed_more(made):
+    fleet("list", "ceiling", made.folder, "gate", "20000")
+    assert status(made.folder)["ceilings"] == {"gate": 20000}
+    fleet("list", "ceiling", made.folder, "gate", "0")
+    assert status(made.folder)["ceilings"] == {}
+
+
+def test_models_configuration_and_announcements_are_signed(made, tmp_path):
+    file = tmp_path / "gate-3.json"
+    file.write_text("{}")
+    for target in ("config/gate-3", "models/embedder", "firmware/raspberrypi"):
+        assert "2 bytes, signed" in fleet("put", made.folder, target, file).output
+        assert roles(made.folder)[target.split("/")[0]]["targets"] == [target]
+    with pytest.raises(ConfigError, match="it begins with models, firmware, config"):
+        fleet("put", made.folder, "watchlist/gate/list", file)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        fleet("put", made.folder, "config/gate-3", tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match="config may not sign 'config/a/b'"):
+        fleet("put", made.folder, "config/a/b", file)
+
+
+def test_refresh_signs_anew_and_announce_sends_everything(made, mosquitto):
+    broker = ("--broker", f"127.0.0.1:{mosquitto.port}")
+    fleet("publish", made.folder, *broker)
+    before = roles(made.folder)
+    fleet("refresh", made.folder, *broker)
+    after = roles(made.folder)
+    assert after["timestamp"]["version"] == before["timestamp"]["version"] + 1
+    assert after["snapshot"]["version"] == before["snapshot"]["version"] + 1
+    assert after["targets"] == before["targets"]
+    count = len(Repository.existing(made.folder).paths())
+    assert f"{count + 1} messages" in fleet("announce", made.folder, *broker).output
+
+
+def test_status_is_for_people_too(made):
+    said = fleet("status", made.folder).output
+    assert "watchlist/gate" in said
+    assert "camera-1, camera-2" in said
+
+
+def test_a_signer_folder_is_made_once(tmp_path):
+    watchlist("signer", tmp_path / "anna")
+    with pytest.raises(ConfigError, match="holds a signer already"):
+        watchlist("signer", tmp_path / "anna")
+
+
+def test_a_token_without_support_says_what_to_install(tmp_path, monkeypatch):
+    pytest.importorskip("securesystemslib")
+    from securesystemslib.signer import _hsm_signer
+
+    if _hsm_signer.PKCS11_IMPORT_ERROR is None:
+        pytest.skip("python-pkcs11 is installed")
+    with pytest.raises(ConfigError, match="pip install python-pkcs11"):
+        fleet("key", "token", tmp_path / "targets-4")
+
+
+def test_several_devices_are_registered_at_once(tmp_path):
+    place = tmp_path / "fleet"
+    repository = setup.init(place)
+    repository.seal_state()
+    repository.save()
+    files = []
+    for name in ("a", "b", "c"):
+        state = private_folder(tmp_path / name)
+        registration(state, name)
+        files.append(state / "device.json")
+    fleet("device", "add", place, *files)
+    assert status(place)["devices"] == ["a", "b", "c"]

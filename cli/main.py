@@ -22,6 +22,7 @@ COMMANDS = {
     "audit": "Read and check what a device recorded.",
     "evaluate": "Measure the models, on your own pictures or on research data.",
     "bench": "Measure what it costs, beside peers, in one run.",
+    "models": "Rebuild the models from the published weights, and check them.",
     "doctor": "Check this machine, and the configuration if one is given.",
     "selftest": "Do the main job on built-in pictures: does this version work here?",
     "image": "Build the flashable image of a target.",

@@ -136,7 +136,8 @@ class VisionConfig(_Section):
 
     Attributes:
         models_dir: folder with manifest.json; empty means the one shipped with the software.
-        detector: name in the manifest; empty means its default.
+        detector: name in the manifest; "crowd" means the one with the largest input, for small
+            faces; empty means the manifest's default.
         embedder: name in the manifest; empty means its default.
         threads: CPU threads for inference.
         backend: what runs the networks: "litert" (the CPU), "edgetpu", "tensorrt", or "auto": an

@@ -66,9 +66,13 @@ class TfLiteNetwork:
         inputs = interpreter.get_input_details()
         outputs = interpreter.get_output_details()
         found = [(tuple(i["shape"]), np.dtype(i["dtype"]).name) for i in inputs]
-        if found != [(tuple(model.input.shape), model.input.dtype)]:
+        taken = [(tuple(model.input.shape), dtype) for dtype in (model.input.dtype, "int8")]
+        if len(found) != 1 or found[0] not in taken:
             raise ModelError(f"{model.file}: inputs are {found}, the manifest says {model.input}")
         self._input = inputs[0]["index"]
+        # An int8 input holds pixel - 128. Flipped here, it needs no operator in the file, which
+        # would be the only one that XNNPACK leaves out.
+        self._signed = found[0][1] == "int8"
         self._outputs: list[tuple[str, int, float, int]] = []
         for key, spec in model.outputs.items():
             shape = tuple(spec.shape)
@@ -80,8 +84,9 @@ class TfLiteNetwork:
     def run(self, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """Run the model once; see `Network.run`."""
         check_pixels(self._model, pixels)
+        stored = np.bitwise_xor(pixels, 128).view(np.int8) if self._signed else pixels
         try:
-            self._interpreter.set_tensor(self._input, pixels)
+            self._interpreter.set_tensor(self._input, stored)
             self._interpreter.invoke()
         except (ValueError, RuntimeError) as error:
             raise ModelError(f"{self._model.file}: the runtime failed: {error}") from error

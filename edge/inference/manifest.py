@@ -20,6 +20,10 @@ SHIPPED = Path(__file__).resolve().parents[2] / "models" / "quantized"
 """The models that come with the software."""
 
 
+CROWD = "crowd"
+"""Stands for the detector with the largest input."""
+
+
 class Source(msgspec.Struct, frozen=True, kw_only=True):
     """Where the published weights come from."""
 
@@ -31,7 +35,10 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Input(msgspec.Struct, frozen=True, kw_only=True):
-    """The one input tensor: shape (1, height, width, 3), colour order and value range."""
+    """The picture: shape (1, height, width, 3), colour order and value range.
+
+    A TFLite file may take it as int8, pixel - 128; its back end sees to that.
+    """
 
     shape: tuple[Literal[1], int, int, Literal[3]]
     dtype: Literal["uint8"]
@@ -187,12 +194,21 @@ class Manifest:
         return dict(self._document.models)
 
     def detector(self, name: str = "") -> tuple[str, DetectorModel]:
-        """Return a detector by name, or the default one, with its name."""
+        """Return a detector by name, or the default one, with its name.
+
+        "crowd" is the one with the largest input, which finds the smallest faces.
+        """
         name = name or self._document.defaults.detector
+        if name == CROWD:
+            name = self._largest_detector()
         model = self._document.models.get(name)
         if not isinstance(model, DetectorModel):
             raise ModelError(f"no detector {name!r} in {self.folder}: {self._names(DetectorModel)}")
         return name, model
+
+    def _largest_detector(self) -> str:
+        found = [(n, m) for n, m in self._document.models.items() if isinstance(m, DetectorModel)]
+        return max(found, key=lambda each: each[1].input.shape[2], default=(CROWD, None))[0]
 
     def scout(self, detector: DetectorModel) -> DetectorModel | None:
         """Return the smallest detector that takes at most half the side of another, if any."""

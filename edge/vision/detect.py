@@ -108,8 +108,8 @@ class Detector:
         self._letterbox(image, scale)
         outputs = self._network.run(self._input)
         limit = self._model.score_threshold if min_score is None else min_score
-        boxes, landmarks, scores = self._decode(outputs, limit)
-        if not len(scores):
+        boxes, landmarks, scores = self._decode(outputs, min(limit, limits.WEAK_FACE_SCORE))
+        if not len(scores) or scores.max() < limit:
             return []
         keep = np.asarray(
             cv2.dnn.NMSBoxes(
@@ -120,15 +120,37 @@ class Detector:
             )
         ).ravel()
         faces = (
-            Face(
-                box=tuple((boxes[k] / scale).tolist()),
-                landmarks=np.ascontiguousarray(landmarks[k] / scale, np.float32),
-                score=float(scores[k]),
-            )
-            for k in keep[: limits.MAX_FACES]
+            self._blended(boxes, landmarks, scores, int(k), scale) for k in keep[: limits.MAX_FACES]
         )
         # Landmarks in one spot are no face, and could not be aligned.
         return [face for face in faces if face.eye_distance > 1.0]
+
+    @staticmethod
+    def _blended(
+        boxes: NDArray[np.float32],
+        landmarks: NDArray[np.float32],
+        scores: NDArray[np.float32],
+        best: int,
+        scale: float,
+    ) -> Face:
+        """Return the face that `best` and the cells that agree with it see, in image pixels.
+
+        Several cells see one face, and their boxes and landmarks differ by some percent of the
+        distance between the eyes. Their mean, weighted by score, is steadier than the best cell's
+        word, and int8 disturbs it less (Bazarevsky et al., BlazeFace, 2019, section 4).
+        """
+        shared = np.minimum(boxes[:, 2:], boxes[best, 2:]) - np.maximum(
+            boxes[:, :2], boxes[best, :2]
+        )
+        overlap = np.maximum(shared, 0).prod(axis=1)
+        sizes = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+        same = overlap >= limits.SAME_FACE_IOU * (sizes + sizes[best] - overlap)
+        weight = scores[same] / (scores[same].sum() * scale)
+        return Face(
+            box=tuple((weight @ boxes[same]).tolist()),
+            landmarks=np.tensordot(weight, landmarks[same], 1).astype(np.float32),
+            score=float(scores[best]),
+        )
 
     def _letterbox(self, image: NDArray[np.uint8], scale: float) -> None:
         """Fill the input buffer with `image`, scaled, top left."""

@@ -1,11 +1,13 @@
 """Rescales channels so that one int8 scale a tensor wastes little, without changing the function.
 
-What a convolution writes for a depthwise layer to read may be multiplied, channel by channel, by
-any positive number and divided by it again: ReLU, PReLU and max-pooling let it through, and each
-filter of the depthwise layer has a weight scale of its own, so the division costs nothing. Channels
-that reach equally far all use the 256 steps. (Nagel et al., Data-Free Quantization Through Weight
-Equalization and Bias Correction, 2019; before pointwise layers, where the unevenness would move
-into the weights, it did not pay here.)
+What a convolution writes for others to read may be multiplied, channel by channel, by any positive
+number and divided by it again in those that read it: ReLU, PReLU and max-pooling let it through.
+Channels that reach equally far all use the 256 steps.
+
+* A depthwise layer has a weight scale for each channel, so the division costs nothing there
+  (Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction, 2019).
+* In any other convolution the unevenness moves into the weights, which share a scale: half of it,
+  in octaves, is left with either (Xiao et al., SmoothQuant, 2022, with alpha = 0.5).
 
 Factors are whole quarters of an octave, 2^(n/4), so that they can be kept as small numbers.
 """
@@ -24,6 +26,9 @@ from .graph import Graph, Layer
 SHARE = 0.9999
 """Part of a channel's values that must lie within its reach; the rest may be clipped."""
 
+SHARED = 0.5
+"""Part of the unevenness, in octaves, that moves into weights which share a scale."""
+
 MOST = 24
 """Largest factor either way, in quarters of an octave: keeps dead channels from growing."""
 
@@ -38,11 +43,16 @@ def choose_steps(graph: Graph, seen: Mapping[str, Observation]) -> dict[str, lis
     steps = {}
     for name, observation in seen.items():
         readers = _readers(graph, name)
-        if not readers or not all(reader.depthwise for reader in readers):
+        if not readers:
             continue
+        depthwise = {reader.depthwise for reader in readers}
         high = np.maximum(np.quantile(observation.samples, SHARE, axis=0), 1e-9)
         low = np.maximum(-np.quantile(observation.samples, 1 - SHARE, axis=0), 1e-9)
-        if graph.consumers(name)[0].kind == "relu":
+        after = graph.consumers(name)[0]
+        if depthwise != {True}:
+            low = low * (1.0 if after.slope is None else np.abs(after.slope))
+            factor = np.maximum(high, low if after.kind != "relu" else 0.0) ** -SHARED
+        elif after.kind == "relu":
             factor = 1.0 / high
         else:
             gain = np.sum([_gain(reader) for reader in readers], axis=0)
@@ -52,11 +62,16 @@ def choose_steps(graph: Graph, seen: Mapping[str, Observation]) -> dict[str, lis
     return steps
 
 
+def factors(quarters: list[int]) -> NDArray[np.float64]:
+    """Return 2^(n/4) of each n."""
+    octaves, rest = np.divmod(quarters, 4)
+    return np.asarray(np.ldexp(_ROOTS[rest], octaves))
+
+
 def equalise(graph: Graph, steps: Mapping[str, list[int]]) -> None:
     """Rescale the channels of a graph, in place, as `choose_steps` said."""
     for name, quarters in steps.items():
-        octaves, rest = np.divmod(quarters, 4)
-        factor = np.ldexp(_ROOTS[rest], octaves)
+        factor = factors(quarters)
         writer = graph.producer(name)
         readers = _readers(graph, name)
         if writer is None or writer.weight is None or writer.bias is None or not readers:
@@ -65,8 +80,9 @@ def equalise(graph: Graph, steps: Mapping[str, list[int]]) -> None:
         graph.swap(replace(writer, weight=weight, bias=writer.bias * factor))
         for reader in readers:
             if reader.weight is not None:
-                weight = reader.weight / factor[:, None, None, None]
-                graph.swap(replace(reader, weight=weight))
+                # Depthwise weights are [channels, kh, kw, 1], others [out, kh, kw, channels].
+                divisor = factor[:, None, None, None] if reader.depthwise else factor
+                graph.swap(replace(reader, weight=reader.weight / divisor))
 
 
 def _readers(graph: Graph, name: str) -> list[Layer]:

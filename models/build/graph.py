@@ -1,4 +1,4 @@
-"""A small layer graph in NHWC: the nine kinds of layer that the two published networks need."""
+"""A small layer graph in NHWC: the nine kinds of layer that the published networks need."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+class UnsupportedGraphError(ValueError):
+    """A published file holds something that its reader does not fold or translate."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,7 @@ class Layer:
         bias: conv: [out] float64.
         slope: prelu: [channels] float64.
         stride: conv: the same step in both directions.
-        pad: conv: zeros added on each of the four sides.
+        pad: conv: zeros added before (above, left) and after (below, right).
         depthwise: conv: one filter a channel (groups = in = out).
         mean: normalise: output is (input - mean) * scale.
         scale: normalise: see mean.
@@ -33,7 +37,7 @@ class Layer:
     bias: NDArray[np.float64] | None = None
     slope: NDArray[np.float64] | None = None
     stride: int = 1
-    pad: int = 0
+    pad: tuple[int, int] = (0, 0)
     depthwise: bool = False
     mean: float = 0.0
     scale: float = 1.0
@@ -80,8 +84,8 @@ def _output_shape(layer: Layer, shape: tuple[int, ...]) -> tuple[int, ...]:
     if layer.kind == "conv":
         assert layer.weight is not None
         out, kernel_h, kernel_w, _ = layer.weight.shape
-        rows = (shape[1] + 2 * layer.pad - kernel_h) // layer.stride + 1
-        cols = (shape[2] + 2 * layer.pad - kernel_w) // layer.stride + 1
+        rows = (shape[1] + sum(layer.pad) - kernel_h) // layer.stride + 1
+        cols = (shape[2] + sum(layer.pad) - kernel_w) // layer.stride + 1
         return (1, rows, cols, out)
     if layer.kind == "maxpool":
         return (1, shape[1] // 2, shape[2] // 2, shape[3])

@@ -15,11 +15,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from .graph import Graph, Layer
-
-
-class UnsupportedGraphError(ValueError):
-    """The ONNX file holds something this reader does not fold or translate."""
+from .graph import Graph, Layer, UnsupportedGraphError
 
 
 class _Reader:
@@ -81,7 +77,7 @@ class _Reader:
                 weight=weight.transpose(0, 2, 3, 1),
                 bias=bias,
                 stride=int(strides[0]),
-                pad=int(pads[0]),
+                pad=(int(pads[0]), int(pads[0])),
                 depthwise=weight.shape[1] == 1 and groups == weight.shape[0],
             )
         )

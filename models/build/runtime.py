@@ -37,7 +37,9 @@ class Trial:
         Args:
             pixels: (1, height, width, 3) uint8.
         """
-        self._interpreter.set_tensor(self._input["index"], pixels.astype(self._input["dtype"]))
+        dtype = self._input["dtype"]
+        stored = np.bitwise_xor(pixels, 128).view(np.int8) if dtype == np.int8 else pixels
+        self._interpreter.set_tensor(self._input["index"], stored.astype(dtype))
         self._interpreter.invoke()
         results = {}
         for name, detail in self._outputs:

@@ -1,4 +1,4 @@
-"""Makes every PReLU expressible as MAXIMUM(x, a·x), without changing the function."""
+"""Makes every PReLU expressible as x + ReLU((a - 1) x), without changing the function."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from .graph import Graph, Layer
 
 
 def flip_steep(graph: Graph) -> int:
-    """Make every PReLU slope at most 1, so that MAXIMUM(x, a·x) is exact.
+    """Bring every PReLU slope into [-1, 1]: x + ReLU((a - 1) x) is exact for a <= 1.
 
-    For a > 1 and z = -x, PReLU(x) = -a · max(z, z / a): the sign goes into the convolution before
-    and -a into those after.
+    For |a| > 1 and z = -x, PReLU(x; a) = -a PReLU(z; 1 / a): the sign goes into the convolution
+    before and -a into those after. (Slopes below -1 would be exact too, but would waste the range
+    that the channels share.)
 
     Returns:
         How many channels were flipped.
@@ -25,7 +26,7 @@ def flip_steep(graph: Graph) -> int:
     for layer in list(graph.layers):
         if layer.kind != "prelu" or layer.slope is None:
             continue
-        steep = layer.slope > 1.0
+        steep = np.abs(layer.slope) > 1.0
         if not steep.any():
             continue
         readers, conv = graph.consumers(layer.output), graph.producer(layer.inputs[0])
@@ -37,7 +38,11 @@ def flip_steep(graph: Graph) -> int:
         )
         for reader in readers:
             _scale_reader(graph, reader, np.where(steep, -layer.slope, 1.0))
-        graph.swap(replace(layer, slope=np.where(steep, 1.0 / layer.slope, layer.slope)))
+        graph.swap(
+            replace(
+                layer, slope=np.where(steep, 1.0 / np.where(steep, layer.slope, 1.0), layer.slope)
+            )
+        )
         flipped += int(steep.sum())
     return flipped
 

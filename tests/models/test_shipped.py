@@ -14,6 +14,7 @@ from edge.vision.embed import Embedder
 from edge.vision.pictures import read_picture
 
 MODELS = load_manifest().models()
+EMBEDDERS = [name for name, model in MODELS.items() if isinstance(model, EmbedderModel)]
 DETECTORS = [name for name, model in MODELS.items() if isinstance(model, DetectorModel)]
 PORTRAITS = Path(__file__).parents[2] / "demo" / "assets"
 
@@ -66,8 +67,8 @@ def test_holds_whole_numbers_only(name):
     assert kinds <= {"uint8", "int8", "int32"}
 
 
-@pytest.mark.parametrize("name", DETECTORS)
-def test_detector_is_one_partition(name):
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_is_one_partition(name):
     """An operator that XNNPACK leaves out would make int8 slower than float."""
     pytest.importorskip("ai_edge_litert", reason="tflite-runtime does not delegate int8")
     interpreter = find_runtime()[0](model_content=load_manifest().read(MODELS[name]))
@@ -105,8 +106,8 @@ def test_no_face_in_noise_or_darkness():
     assert detector.detect(np.zeros_like(noise)) == []
 
 
-def test_one_person_is_near_another_far(portraits):
-    (name,) = (n for n, m in MODELS.items() if isinstance(m, EmbedderModel))
+@pytest.mark.parametrize("name", EMBEDDERS)
+def test_one_person_is_near_another_far(name, portraits):
     model = MODELS[name]
     embedder = Embedder(network(name), model)
     templates, changed = [], []

@@ -23,7 +23,7 @@ _TYPES = {
     "int32": schema.TensorType.INT32,
 }
 
-_VERSIONS = {  # the versions whose kernels take int8 with the options used here
+_VERSIONS = {  # the versions whose kernels take int8 with the options used here; of others, 1
     "CONV_2D": 3,
     "DEPTHWISE_CONV_2D": 3,
     "MAX_POOL_2D": 2,
@@ -32,10 +32,7 @@ _VERSIONS = {  # the versions whose kernels take int8 with the options used here
     "CONCATENATION": 2,
     "LOGISTIC": 2,
     "PAD": 2,
-    "RESHAPE": 1,
     "QUANTIZE": 2,
-    "PRELU": 1,
-    "SUB": 1,
 }
 
 
@@ -173,7 +170,7 @@ class TfliteWriter:
             code = schema.OperatorCodeT()
             code.builtinCode = getattr(schema.BuiltinOperator, kind)
             code.deprecatedBuiltinCode = min(code.builtinCode, 127)
-            code.version = _VERSIONS[kind]
+            code.version = _VERSIONS.get(kind, 1)
             model.operatorCodes.append(code)
         builder = flatbuffers.Builder(1 << 20)
         builder.Finish(model.Pack(builder), b"TFL3")

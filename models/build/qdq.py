@@ -21,8 +21,8 @@ from onnx import TensorProto, helper, numpy_helper
 from .emit import Range, default_weight_scale
 from .graph import Graph, Layer
 
-OPSET, IR_VERSION = 17, 8
-"""The newest that every TensorRT since 8.6 reads."""
+OPSET, IR_VERSION = 19, 9
+"""Read by every TensorRT from 10 on; the first opset that onnx's own reference can run."""
 
 IMAGE = "image"
 

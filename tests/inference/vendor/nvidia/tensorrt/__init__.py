@@ -152,7 +152,10 @@ class Context:
     def _compute(self):
         interpreter, shape = self._engine.interpreter, self._engine.get_tensor_shape("pixels")
         simulation.suffer(shape)
-        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], self._tensor("pixels"))
+        (detail,), pixels = interpreter.get_input_details(), self._tensor("pixels")
+        # The plain file may take pixel - 128; an ONNX file takes pixels.
+        stored = pixels if detail["dtype"] == np.uint8 else np.int8(pixels.astype(np.int16) - 128)
+        interpreter.set_tensor(detail["index"], stored)
         interpreter.invoke()
         details = interpreter.get_output_details()
         names = [name for name in self._addresses if name != "pixels"]

@@ -52,7 +52,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as name:
             folder, key = Path(name), secrets.token_bytes(32)
             store = ListStore(folder / "list", "gate", key)
-            timed("keep: encrypt, write, flush", lambda s=store: s.save(sealed, None))
+            timed(
+                "keep: encrypt, write, flush", lambda s=store: s.save(sealed, None, urgent_since=0)
+            )
             flat = folder / "flat"
             flat.write_bytes(sealed.head + b"".join(sealed.segments.values()))
             timed("read and hash one file", lambda f=flat: hashlib.sha256(f.read_bytes()).digest())

@@ -23,12 +23,13 @@ claim that keeping the rules makes a use lawful:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Literal
 
 from edge import limits
 from edge.errors import ListRefused
 from edge.protocol.event import Ending
-from edge.protocol.watchlist import Authorisation, Purpose, Watchlist
+from edge.protocol.watchlist import Authorisation, Purpose, Seconds, Watchlist
 from edge.watchlist.delivery import Provenance
 from edge.watchlist.place import Fix, outside
 from edge.watchlist.timekeeping import Time
@@ -56,11 +57,14 @@ class Floor:
         version: its version; 0 if there was none.
         digest: SHA-256 of its sealed head, hex.
         ended: it was destroyed, for another reason than being replaced: it does not return.
+        urgent_since: when the first list was issued that one signed alone since the last that
+            those who sign together did, seconds since 1970; 0 if these signed the newest.
     """
 
     version: int = 0
     digest: str = ""
     ended: bool = False
+    urgent_since: Seconds = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +131,7 @@ def check(
     is_the_right_list(watchlist, place)
     is_vouched_for(provenance)
     is_not_older(watchlist, floor, digest)
-    is_not_expired(watchlist, provenance, time)
+    is_not_expired(watchlist, provenance, time, floor)
     has_a_bounded_validity(watchlist, place)
     serves_a_purpose_of_this_device(watchlist, place)
     names_this_device(watchlist, place)
@@ -142,24 +146,32 @@ def check(
     has_begun(watchlist, time)
 
 
-def ends(watchlist: Watchlist, provenance: Provenance) -> int:
+def urgent_since(watchlist: Watchlist, provenance: Provenance, floor: Floor) -> int:
+    """Return what `Floor.urgent_since` is once a list is taken."""
+    if provenance.role == "regular":
+        return 0
+    return min(floor.urgent_since or watchlist.issued, watchlist.issued)
+
+
+def ends(watchlist: Watchlist, provenance: Provenance, floor: Floor) -> int:
     """Return from when on nobody is found by a list, seconds since 1970.
 
     The earliest of: the end of this version, the end of its authorisation, and for a list that
-    only the role for urgent lists has signed, 24 hours after its issue. AI Act, Art. 5(3): in
-    urgency use may begin before it is authorised, if authorisation is asked for within 24 hours;
-    a use that is not authorised stops at once, and its data are deleted.
+    only the role for urgent lists has signed, 24 hours after the first such list was issued: a
+    new version each day makes an emergency no longer. AI Act, Art. 5(3): in urgency use may begin
+    before it is authorised, if authorisation is asked for within 24 hours; a use that is not
+    authorised stops at once, and its data are deleted.
     """
     end = min(watchlist.expires, watchlist.authorisation.not_after)
     if provenance.role == "urgent":
-        end = min(end, watchlist.issued + limits.URGENT_VALIDITY_S)
+        end = min(end, urgent_since(watchlist, provenance, floor) + limits.URGENT_VALIDITY_S)
     return end
 
 
-def ending(watchlist: Watchlist, provenance: Provenance) -> Ending:
+def ending(watchlist: Watchlist, provenance: Provenance, floor: Floor) -> Ending:
     """Return what a list has died of when its time is over."""
-    countersigned = ends(watchlist, replace(provenance, role="regular"))
-    over = ends(watchlist, provenance) == countersigned
+    countersigned = ends(watchlist, replace(provenance, role="regular"), floor)
+    over = ends(watchlist, provenance, floor) == countersigned
     return Ending.EXPIRED if over else Ending.NOT_COUNTERSIGNED
 
 
@@ -196,20 +208,22 @@ def is_not_older(watchlist: Watchlist, floor: Floor, digest: str) -> None:
         )
 
 
-def is_not_expired(watchlist: Watchlist, provenance: Provenance, time: Time) -> None:
+def is_not_expired(watchlist: Watchlist, provenance: Provenance, time: Time, floor: Floor) -> None:
     """Refuse a list whose time is over (AI Act, Art. 5(2): limits in time).
 
     Where the clock is doubted, only what is certainly over counts: a clock that is wrong by a
     year destroys nothing.
     """
-    end = ends(watchlist, provenance)
-    if time.is_over(end):
-        words = (
-            f"expired {duration(time.now - end)} ago"
-            if ending(watchlist, provenance) is Ending.EXPIRED
-            else "urgent, and not countersigned within 24 hours"
-        )
-        raise ListRefused(f"{words}; publish a new version")
+    end = ends(watchlist, provenance, floor)
+    if not time.is_over(end):
+        return
+    if ending(watchlist, provenance, floor) is Ending.EXPIRED:
+        raise ListRefused(f"expired {duration(time.now - end)} ago; publish a new version")
+    since = datetime.fromtimestamp(urgent_since(watchlist, provenance, floor), UTC)
+    raise ListRefused(
+        f"urgent since {since:%Y-%m-%d %H:%M} UTC, and not countersigned within 24 hours; "
+        "two people must sign"
+    )
 
 
 def has_a_bounded_validity(watchlist: Watchlist, place: Place) -> None:

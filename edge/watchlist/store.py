@@ -35,6 +35,7 @@ from edge import limits
 from edge.errors import FormatError, StorageUnavailable
 from edge.files import flush_entries, private_folder, read_small, write_atomically
 from edge.protocol.event import Ending
+from edge.protocol.watchlist import Seconds
 from edge.watchlist.authorisation import Floor
 from edge.watchlist.delivery import Provenance, SealedList
 
@@ -54,6 +55,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
         reason: why.
         ended: when, seconds since 1970.
         key_lives: the key of the list was not replaced with the version: it is still in use.
+        urgent_since: of the floor that it leaves.
     """
 
     version: int
@@ -61,6 +63,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     reason: Ending
     ended: float
     key_lives: bool = False
+    urgent_since: Seconds = 0
 
 
 class Life(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -141,12 +144,13 @@ class ListStore:
             provenance=record.provenance,
         )
 
-    def save(self, sealed: SealedList, replaced: Ended | None) -> None:
+    def save(self, sealed: SealedList, replaced: Ended | None, *, urgent_since: int) -> None:
         """Keep a list in place of the one before; both happen or neither.
 
         Args:
             sealed: the new list, which is in force from now on.
             replaced: the one before it, to be destroyed by `destroy`.
+            urgent_since: of the floor that the new list makes.
 
         Raises:
             StorageUnavailable: the disk is full or not writable; what was kept still is.
@@ -158,7 +162,7 @@ class ListStore:
                 flush_entries(self._parts)
                 write_atomically(self._record_file(sealed.digest), self._seal(sealed))
                 self._write_life(
-                    floor=Floor(sealed.version, sealed.digest),
+                    floor=Floor(sealed.version, sealed.digest, urgent_since=urgent_since),
                     kept=sealed.digest,
                     ended=(*self._life.ended, *([replaced] if replaced else ())),
                 )
@@ -180,9 +184,13 @@ class ListStore:
         """
         with self._lock:
             life = self._life
-            newest = ended.version >= life.floor.version
+            floor = life.floor
+            if ended.version >= floor.version:
+                floor = Floor(
+                    ended.version, ended.digest, ended=True, urgent_since=ended.urgent_since
+                )
             changes = {
-                "floor": Floor(ended.version, ended.digest, ended=True) if newest else life.floor,
+                "floor": floor,
                 "kept": "" if life.kept == ended.digest else life.kept,
                 "ended": life.ended if ended in life.ended else (*life.ended, ended),
             }

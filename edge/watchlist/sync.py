@@ -25,7 +25,15 @@ from edge.errors import BadInput, FormatError, IndicatorUnavailable
 from edge.protocol.event import Ending
 from edge.protocol.sealed_list import open_list
 from edge.watchlist.arming import obstacle
-from edge.watchlist.authorisation import Floor, NotYetValid, Place, check, ending, ends
+from edge.watchlist.authorisation import (
+    Floor,
+    NotYetValid,
+    Place,
+    check,
+    ending,
+    ends,
+    urgent_since,
+)
 from edge.watchlist.delivery import Delivery, SealedList
 from edge.watchlist.gallery import Gallery
 from edge.watchlist.hnsw import Kind
@@ -235,7 +243,13 @@ class Watchlists:
             if life.kept:
                 version = life.floor.version
                 self._upkeep.end(
-                    Ended(version=version, digest=life.kept, reason=Ending.STOPPED, ended=time.now)
+                    Ended(
+                        version=version,
+                        digest=life.kept,
+                        reason=Ending.STOPPED,
+                        ended=time.now,
+                        urgent_since=life.floor.urgent_since,
+                    )
                 )
                 self._floor, self._sealed = replace(self._floor, ended=True), None
             return
@@ -285,7 +299,7 @@ class Watchlists:
                 watchlist, sealed.provenance, self._place,
                 time=time, floor=self._floor, digest=sealed.digest,
             )  # fmt: skip
-            end = ends(watchlist, sealed.provenance)
+            end = ends(watchlist, sealed.provenance, self._floor)
             gallery = Gallery(msgspec.structs.replace(watchlist, expires=end), self._kind)
         except NotYetValid as refusal:
             self._waiting, self._begins = delivery, refusal.begins
@@ -294,34 +308,37 @@ class Watchlists:
             if delivery is self._waiting:
                 self._waiting = None
             if ours:  # it may not be used any more
-                over = time.is_over(ends(watchlist, sealed.provenance))
-                reason = ending(watchlist, sealed.provenance) if over else Ending.NOT_AUTHORISED
+                vouched = watchlist, sealed.provenance, self._floor
+                over = time.is_over(ends(*vouched))
+                reason = ending(*vouched) if over else Ending.NOT_AUTHORISED
                 self._end(reason, time)
             self._refuse(f"list refused: {refusal}")
         else:
-            self._ending = ending(watchlist, sealed.provenance)
-            self._install(gallery, sealed, time)
+            self._ending = ending(watchlist, sealed.provenance, self._floor)
+            since = urgent_since(watchlist, sealed.provenance, self._floor)
+            floor = Floor(sealed.version, sealed.digest, urgent_since=since)
+            self._install(gallery, sealed, floor, time)
 
     def _refuse(self, why: str) -> None:
         if why != self._refusal:
             log.warning("%s", why)
         self._refusal = why
 
-    def _install(self, gallery: Gallery, sealed: SealedList, time: Time) -> None:
+    def _install(self, gallery: Gallery, sealed: SealedList, floor: Floor, time: Time) -> None:
         """Put a list in force, in one step; then see to the one before, and to the disk."""
         log.info("list %s version %d: %d entries", gallery.id, gallery.version, gallery.entries)
-        old, held = self._gallery, self._sealed
-        self._gallery, self._sealed = gallery, sealed
-        self._floor = Floor(sealed.version, sealed.digest)
+        old, held, before = self._gallery, self._sealed, self._floor
+        self._gallery, self._sealed, self._floor = gallery, sealed, floor
         self._waiting, self._refusal = None, ""
         self._arm(time)
         if old is not None:
             old.destroy()
         if held is not None and held.digest != sealed.digest:
             lives = held.key == sealed.key
-            self._upkeep.keep(sealed, _ended(held, Ending.REPLACED, time, key_lives=lives))
+            replaced = _ended(held, Ending.REPLACED, time, before, key_lives=lives)
+            self._upkeep.keep(sealed, replaced, floor.urgent_since)
         elif held != sealed:
-            self._upkeep.keep(sealed, None)
+            self._upkeep.keep(sealed, None, floor.urgent_since)
 
     # --- Ends ------------------------------------------------------------------------------------
 
@@ -338,7 +355,7 @@ class Watchlists:
             return
         self._floor = replace(self._floor, ended=True)
         self._no_list = f"list {held.list_id} version {held.version} has ended: {reason.value}"
-        self._upkeep.end(_ended(held, reason, time))
+        self._upkeep.end(_ended(held, reason, time, self._floor))
 
     def _lose(self, damage: BadInput) -> None:
         log.warning("the list at rest is discarded: %s", damage)
@@ -371,11 +388,14 @@ class Watchlists:
             self._armed = None if standing or self._stopped else gallery
 
 
-def _ended(sealed: SealedList, reason: Ending, time: Time, *, key_lives: bool = False) -> Ended:
+def _ended(
+    sealed: SealedList, reason: Ending, time: Time, floor: Floor, *, key_lives: bool = False
+) -> Ended:
     return Ended(
         version=sealed.version,
         digest=sealed.digest,
         reason=reason,
         ended=time.now,
         key_lives=key_lives,
+        urgent_since=floor.urgent_since,
     )

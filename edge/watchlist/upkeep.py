@@ -42,7 +42,7 @@ class Upkeep:
         self._store = store
         self._give_receipt = give_receipt
         self._ended: list[Ended] = []
-        self._unsaved: tuple[SealedList, Ended | None] | None = None
+        self._unsaved: tuple[SealedList, Ended | None, int] | None = None
         self._damaged = False
         self._look_through = True
         self._retry_at = 0.0
@@ -65,11 +65,11 @@ class Upkeep:
             self.discard()
             raise
 
-    def keep(self, sealed: SealedList, replaced: Ended | None) -> None:
-        """Have a list kept, in place of the one before."""
+    def keep(self, sealed: SealedList, replaced: Ended | None, urgent_since: int) -> None:
+        """Have a list kept, in place of the one before (`ListStore.save`)."""
         if self._unsaved and self._unsaved[1]:
             self._ended.append(self._unsaved[1])
-        self._unsaved = (sealed, replaced)
+        self._unsaved = (sealed, replaced, urgent_since)
         self._retry_at = 0.0
 
     def end(self, ended: Ended) -> None:
@@ -117,18 +117,18 @@ class Upkeep:
     def _save(self) -> None:
         if self._unsaved is None:
             return
-        sealed, replaced = self._unsaved
+        sealed, replaced, urgent_since = self._unsaved
         try:
-            self._store.save(sealed, replaced)
+            self._store.save(sealed, replaced, urgent_since=urgent_since)
         except StorageUnavailable:
             if replaced is None:
                 raise
             # What it replaces must not come back at the next start: that goes first.
-            self._unsaved = (sealed, None)
+            self._unsaved = (sealed, None, urgent_since)
             self._ended.append(replaced)
             self._note_ended()
             self._store.destroy()
-            self._store.save(sealed, None)
+            self._store.save(sealed, None, urgent_since=urgent_since)
         self._unsaved = None
 
     def _give(self, ended: Ended, time: Time) -> None:
@@ -174,6 +174,7 @@ def retire_others(
                     digest=store.life.kept,
                     reason=Ending.NOT_AUTHORISED,
                     ended=time.now,
+                    urgent_since=floor.urgent_since,
                 )
             )
         upkeep.pursue(time)

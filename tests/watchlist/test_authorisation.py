@@ -19,6 +19,7 @@ from edge.watchlist.authorisation import (
     check,
     ends,
     strictest_fpir_target,
+    urgent_since,
 )
 from edge.watchlist.delivery import Provenance
 from edge.watchlist.place import distance_m
@@ -270,19 +271,54 @@ def test_an_urgent_list_ends_a_day_after_its_issue_unless_more_sign():
     issued = NOW - DAY + 60
     longer = replace(authorised(not_before=issued, not_after=NOW + 9 * DAY), issued=issued,
                      expires=NOW + 9 * DAY)  # fmt: skip
-    assert ends(longer, URGENT) == issued + limits.URGENT_VALIDITY_S == NOW + 60
+    assert ends(longer, URGENT, Floor()) == issued + limits.URGENT_VALIDITY_S == NOW + 60
     judge(longer, provenance=URGENT)
     with pytest.raises(ListRefused, match="not countersigned within 24 hours"):
         judge(longer, provenance=URGENT, now=NOW + 60)
     judge(longer, provenance=REGULAR, now=NOW + 60)
-    assert ends(longer, REGULAR) == NOW + 9 * DAY
+    assert ends(longer, REGULAR, Floor()) == NOW + 9 * DAY
 
 
-@given(st.integers(0, 40 * DAY), st.integers(0, 40 * DAY), st.integers(0, 40 * DAY))
-def test_nothing_but_signatures_makes_a_list_live_longer(issued, expires, not_after):
+def test_an_urgent_list_that_follows_another_says_since_when_it_is_urgent():
+    floor = Floor(6, "other", urgent_since=NOW - DAY)
+    judge(floor=floor)
+    judge(floor=floor, provenance=URGENT, now=NOW - 1)
+    with pytest.raises(ListRefused, match=r"urgent since 2027-01-14 08:00 UTC.*; two people must"):
+        judge(floor=floor, provenance=URGENT)
+
+
+moments = st.integers(1, 40 * DAY)
+
+
+@given(moments, moments, moments, moments)
+def test_nothing_but_signatures_makes_a_list_live_longer(issued, expires, not_after, since):
     watchlist = replace(authorised(not_after=not_after), issued=issued, expires=expires)
-    assert ends(watchlist, REGULAR) == min(expires, not_after)
-    assert ends(watchlist, URGENT) == min(expires, not_after, issued + DAY)
+    floor = Floor(urgent_since=since)
+    assert ends(watchlist, REGULAR, floor) == min(expires, not_after)
+    assert ends(watchlist, URGENT, Floor()) == min(expires, not_after, issued + DAY)
+    assert ends(watchlist, URGENT, floor) == min(expires, not_after, issued + DAY, since + DAY)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 2 * DAY)), min_size=1, max_size=20))
+def test_however_many_versions_one_signs_alone_they_last_a_day_together(versions):
+    """For any row of versions: none looks later than a day after the first since two signed."""
+    now, floor, first = NOW, Floor(), 0
+    for version, (together, pause) in enumerate(versions, start=1):
+        now += pause
+        watchlist = replace(
+            authorised(not_before=now, not_after=now + 20 * DAY),
+            version=version, issued=now, expires=now + 20 * DAY,
+        )  # fmt: skip
+        provenance = REGULAR if together else URGENT
+        try:
+            judge(watchlist, floor=floor, provenance=provenance, now=now)
+        except ListRefused:
+            assert not together
+            assert now >= first + DAY
+            continue
+        first = 0 if together else first or now
+        assert first == 0 or ends(watchlist, provenance, floor) == first + DAY
+        floor = Floor(version, "d", urgent_since=urgent_since(watchlist, provenance, floor))
 
 
 def test_a_doubted_clock_puts_a_list_off_and_destroys_nothing():

@@ -15,12 +15,17 @@ HOUR = 3600
 LONG = authorised(not_after=NOW + 20 * 24 * HOUR)
 
 
+def issue_of(version):
+    return NOW - (10 - version) * HOUR
+
+
 def make(version, variant):
     """Lists of uneven length; two of each version, which no device may use both of."""
     hours = (5, 60, 30)[version % 3]
     watchlist = listing(
-        version, entry(variant, A), base=LONG, issued=NOW, expires=NOW + hours * HOUR
-    )
+        version, entry(variant, A), base=LONG,
+        issued=issue_of(version), expires=NOW + hours * HOUR,
+    )  # fmt: skip
     return NOW + hours * HOUR, delivery(watchlist)
 
 
@@ -28,16 +33,6 @@ LISTS = {(v, variant): make(v, variant) for v in range(1, 10) for variant in ran
 offers = st.tuples(
     st.integers(1, 6), st.sampled_from([0, 0, 0, 1]), st.sampled_from(["regular", "urgent"])
 )
-
-
-def end_of(offer):
-    version, variant, role = offer
-    end = LISTS[version, variant][0]
-    return min(end, NOW + 24 * HOUR) if role == "urgent" else end
-
-
-def died_of(offer):
-    return "not-countersigned" if end_of(offer) < LISTS[offer[:2]][0] else "expired"
 
 
 class Life(RuleBasedStateMachine):
@@ -50,6 +45,7 @@ class Life(RuleBasedStateMachine):
         self.in_force = False
         self.waiting = None
         self.floor, self.dead = (0, 0), False
+        self.first = None  # since the regular role signed: the first urgent version
         self.stopped = False
         self.receipts = []
         self.last = (1, 0, "regular")
@@ -59,12 +55,24 @@ class Life(RuleBasedStateMachine):
 
     # --- The model -------------------------------------------------------------------------------
 
+    def end_of(self, offer):
+        version, variant, role = offer
+        end = LISTS[version, variant][0]
+        first = version if self.first is None else min(self.first, version)
+        return min(end, issue_of(first) + 24 * HOUR) if role == "urgent" else end
+
+    def died_of(self, offer):
+        return "not-countersigned" if self.end_of(offer) < LISTS[offer[:2]][0] else "expired"
+
     def over(self, end):
         d = self.device
         return d.least >= end or (not d.doubt and d.now >= end)
 
     def end(self, reason):
-        self.in_force, self.waiting = False, None
+        other = self.waiting and self.held and self.waiting[:2] != self.held[:2]
+        if not other or reason in ("withdrawn", "stopped"):  # else its time may come yet
+            self.waiting = None
+        self.in_force = False
         if self.held:
             self.receipts.append((self.held[0], reason))
             self.held, self.dead = None, True
@@ -75,11 +83,11 @@ class Life(RuleBasedStateMachine):
             return
         older = offer[0] < self.floor[0]
         other = offer[0] == self.floor[0] and (offer[1] != self.floor[1] or self.dead)
-        if older or other or self.over(end_of(offer)):
+        if older or other or self.over(self.end_of(offer)):
             if offer is self.waiting:
                 self.waiting = None
             if ours:
-                self.end(died_of(offer))
+                self.end(self.died_of(offer))
         elif self.device.doubt:
             self.waiting = offer
         else:
@@ -87,13 +95,15 @@ class Life(RuleBasedStateMachine):
                 self.receipts.append((self.held[0], "replaced"))
             self.held, self.in_force, self.waiting = offer, True, None
             self.floor, self.dead = offer[:2], False
+            first = offer[0] if self.first is None else min(self.first, offer[0])
+            self.first = first if offer[2] == "urgent" else None
 
     def step(self, work=None):
         if self.stopped:
             self.end("stopped")
             work = None
-        if self.in_force and self.over(end_of(self.held)):
-            self.end(died_of(self.held))
+        if self.in_force and self.over(self.end_of(self.held)):
+            self.end(self.died_of(self.held))
         if work == "withdraw":
             self.end("withdrawn")
         elif work:
@@ -187,7 +197,7 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def the_list_in_force_is_the_models(self):
-        looks = self.in_force and not self.device.doubt and not self.over(end_of(self.held))
+        looks = self.in_force and not self.device.doubt and not self.over(self.end_of(self.held))
         assert self.device.version() == (self.held[0] if looks else None)
 
     @invariant()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import json
 import logging
 import os
 import tempfile
@@ -261,6 +262,7 @@ def test_a_list_kept_while_the_clock_is_in_doubt_is_ended_when_its_time_is_over(
 
 LONG = listing(5, entry(1, A), base=authorised(not_after=NOW + 9 * 86400), expires=NOW + 9 * 86400)
 HURRIED = delivery(LONG, URGENT)
+HOUR, DAY = 3600, 86400
 DAY_OVER = LONG.issued + limits.URGENT_VALIDITY_S - NOW
 
 
@@ -271,6 +273,78 @@ def test_an_urgent_list_ends_after_a_day(device):
     assert device.receipts.reasons() == [(5, "not-countersigned")]
     device.offer(vouched(HURRIED, REGULAR))  # too late
     assert device.version() is None
+
+
+def hurried(version, now, provenance=URGENT):
+    now = int(now)
+    base = authorised(not_after=now + 9 * DAY)
+    watchlist = listing(version, entry(1, A), base=base, issued=now, expires=now + 9 * DAY)
+    return delivery(watchlist, provenance)
+
+
+def test_ten_urgent_versions_in_a_row_die_a_day_after_the_first(device):
+    device.offer(GOOD)
+    for version in range(6, 16):
+        assert device.offer(hurried(version, device.now)).version() == version
+        device.later(2 * HOUR)
+        if version % 3 == 0:
+            device.restart()
+    assert device.later(4 * HOUR - 1).version() == 15
+    assert device.later(1).version() is None
+    assert device.receipts.reasons()[-1] == (15, "not-countersigned")
+    for days in range(4):
+        device.later(days * DAY).restart()
+        assert device.offer(hurried(16 + days, device.now)).version() is None
+        assert "urgent since 2027-01-15 08:00 UTC" in device.said()
+        assert "two people must sign" in device.said()
+    assert device.offer(hurried(30, device.now, REGULAR)).version() == 30, "two have signed"
+    assert device.restart().offer(hurried(31, device.now)).version() == 31, "a new emergency"
+    assert device.later(DAY).version() is None
+
+
+def test_signing_the_same_urgent_list_together_ends_the_emergency(device):
+    alone = hurried(6, NOW)
+    device.offer(alone).offer(vouched(alone, REGULAR))
+    assert device.later(2 * DAY).restart().version() == 6
+    assert device.offer(hurried(7, device.now)).version() == 7
+    assert device.later(DAY - 1).version() == 7
+    assert device.later(1).version() is None
+
+
+@pytest.mark.parametrize("end", ["withdraw", "stop", "stop, cut off"])
+def test_an_end_does_not_make_an_emergency_begin_anew(device, end):
+    device.offer(hurried(6, NOW))
+    if end == "withdraw":
+        device.withdraw()
+    else:
+        device.lists.stop("order")
+        (device.settle if end == "stop" else device.restart)()
+        device.lists.resume()
+    assert device.restart().later(DAY - 1).offer(hurried(7, device.now)).version() == 7
+    assert device.later(1).version() is None
+
+
+def test_an_emergency_that_could_not_be_written_down_is_no_longer_for_that(device, disk):
+    device.offer(GOOD)
+    disk.state = "read-only"
+    device.offer(hurried(6, NOW)).withdraw()
+    disk.state = "well"
+    device.later(limits.LIST_RETRY_S).restart()
+    device.later(DAY - 2 * limits.LIST_RETRY_S).offer(hurried(7, device.now))
+    assert device.version() == 7
+    assert device.later(limits.LIST_RETRY_S).version() is None
+
+
+def test_what_was_written_before_emergencies_were_remembered_is_read(device):
+    device.offer(hurried(6, NOW))
+    path = device.folder / "lists" / "life.json"
+    life = json.loads(path.read_bytes())
+    assert life["floor"].pop("urgent_since") == NOW
+    path.write_text(json.dumps(life))
+    assert device.restart().version() == 6
+    device.later(HOUR).offer(hurried(7, device.now))
+    assert device.later(DAY - HOUR - 1).version() == 7
+    assert device.later(1).version() is None, "the list that was kept says since when"
 
 
 def test_an_urgent_list_that_was_countersigned_lives_on_also_after_a_restart(device):
@@ -495,7 +569,7 @@ def test_a_list_put_in_place_of_the_one_used_last_is_discarded(device, swap):
             (device.folder / path).write_bytes(content)
     else:
         other = ListStore(device.folder / "else", "else", STORAGE_KEY)
-        other.save(NEXT.sealed, None)
+        other.save(NEXT.sealed, None, urgent_since=0)
         (foreign,) = (device.folder / "else").glob("record-*")
         record.write_bytes(foreign.read_bytes())
     device.restart()
@@ -544,7 +618,9 @@ def test_lists_that_are_no_longer_obeyed_are_destroyed(tmp_path):
     device = Device(tmp_path).offer(GOOD)
     folder = tmp_path / "by-id"
     for name in ("gate", "other"):
-        ListStore(private_folder(folder / name), name, STORAGE_KEY).save(GOOD.sealed, None)
+        ListStore(private_folder(folder / name), name, STORAGE_KEY).save(
+            GOOD.sealed, None, urgent_since=0
+        )
     (folder / "lost+found").mkdir()
     retire_others(folder, "gate", STORAGE_KEY, device.time(), device.receipts)
     (receipt,) = device.receipts.given.values()

@@ -1,11 +1,7 @@
 """JWS (RFC 7515) with Ed25519 (RFC 8037, RFC 9864) and canonical JSON (RFC 8785), by libraries.
 
-Two forms are used:
-
-* `seal` and `open_sealed`: a compact JWS around bytes. Nothing of the payload is parsed before
-  the signature holds.
-* `sign_document` and `verify_document`: a JSON object stays readable and carries its detached
-  signature in one member, `signature`, made over the canonical form of the rest.
+A JSON object stays readable and carries its detached signature in one member, `signature`, made
+over the canonical form of the rest.
 
 The protected header carries `typ`, so that a signature made for one kind of message never passes
 for another, and `kid`, the RFC 7638 thumbprint of the key.
@@ -44,44 +40,14 @@ def key_id(key: Ed25519PrivateKey | Ed25519PublicKey) -> str:
     return str(OKPKey.import_key(key).thumbprint())
 
 
-def seal(payload: bytes, *, typ: str, key: Ed25519PrivateKey) -> bytes:
-    """Sign `payload` into a compact JWS.
-
-    Args:
-        payload: any bytes.
-        typ: kind of message, for instance "lethe-watchlist+jws".
-        key: the signer's private key.
-
-    Returns:
-        ASCII bytes, header.payload.signature.
-    """
-    jwk, kid = _signing(key)
-    header = {"alg": ALGORITHM, "typ": typ, "kid": kid}
-    return jws.serialize_compact(header, payload, jwk, registry=_REGISTRY).encode("ascii")
-
-
-def open_sealed(
-    sealed: bytes, *, typ: str, trusted: Iterable[Ed25519PublicKey], max_bytes: int
-) -> tuple[bytes, str]:
-    """Check a compact JWS and return its payload and the signer's key id.
-
-    Raises:
-        FormatError: too large or no compact JWS at all.
-        SignatureRefused: unsigned, altered, of another kind, or by a key that is not trusted.
-    """
-    if len(sealed) > max_bytes:
-        raise FormatError(f"message of {len(sealed)} bytes, at most {max_bytes} are read")
-    if sealed.count(b".") != 2:
-        raise FormatError("not a compact JWS: three parts separated by dots were expected")
-    return _verify(sealed, None, typ, trusted)
-
-
 def sign_document(
     document: Mapping[str, Any], *, typ: str, key: Ed25519PrivateKey
 ) -> dict[str, Any]:
     """Return `document` with a member `signature`: a detached JWS over its canonical form."""
     body = {k: v for k, v in document.items() if k != SIGNATURE_MEMBER}
-    sealed = seal(canonical(body), typ=typ, key=key).decode("ascii")
+    jwk, kid = _signing(key)
+    header = {"alg": ALGORITHM, "typ": typ, "kid": kid}
+    sealed = jws.serialize_compact(header, canonical(body), jwk, registry=_REGISTRY)
     return {**body, SIGNATURE_MEMBER: jws.detach_content(sealed)}
 
 
@@ -95,7 +61,7 @@ def verify_document(
 
     Raises:
         FormatError: the document has no canonical form (RFC 8785).
-        SignatureRefused: as for `open_sealed`.
+        SignatureRefused: unsigned, altered, of another kind, or by a key that is not trusted.
     """
     signature = document.get(SIGNATURE_MEMBER)
     parts = signature.split(".") if isinstance(signature, str) and signature.isascii() else []
@@ -103,7 +69,7 @@ def verify_document(
     if len(parts) != 3 or parts[1]:
         raise SignatureRefused("unsigned: no member 'signature' with a detached JWS")
     body = {k: v for k, v in document.items() if k != SIGNATURE_MEMBER}
-    return _verify(".".join(parts).encode("ascii"), canonical(body), typ, trusted)[1]
+    return _verify(".".join(parts).encode("ascii"), canonical(body), typ, trusted)
 
 
 def canonical(document: Mapping[str, Any]) -> bytes:
@@ -124,9 +90,7 @@ def _signing(key: Ed25519PrivateKey) -> tuple[OKPKey, str]:
     return OKPKey.import_key(key), key_id(key)
 
 
-def _verify(
-    sealed: bytes, payload: bytes | None, typ: str, trusted: Iterable[Ed25519PublicKey]
-) -> tuple[bytes, str]:
+def _verify(sealed: bytes, payload: bytes, typ: str, trusted: Iterable[Ed25519PublicKey]) -> str:
     keys = {key_id(key): OKPKey.import_key(key) for key in trusted}
     if len(sealed.partition(b".")[0]) > _MAX_HEADER_BYTES:
         raise FormatError(f"JWS header longer than {_MAX_HEADER_BYTES} bytes")
@@ -141,9 +105,9 @@ def _verify(
             raise SignatureRefused("header with 'crit': no extension is understood")
         if not isinstance(kid, str) or kid not in keys:
             raise SignerRefused(f"signed by key {kid!r}, which is not trusted for this")
-        opened = jws.deserialize_compact(sealed, keys[kid], registry=_REGISTRY, payload=payload)
+        jws.deserialize_compact(sealed, keys[kid], registry=_REGISTRY, payload=payload)
     except JoseError as error:
         raise SignatureRefused(f"signature does not hold: {error}") from error
     except (ValueError, TypeError, UnicodeError, RecursionError) as error:
         raise FormatError(f"not a JWS: {error}") from error
-    return opened.payload, kid
+    return kid

@@ -29,6 +29,8 @@ from edge.protocol import party
 from edge.protocol.party import Party, SigningKey
 
 SIGNER_FILE = "signer.json"
+PASSPHRASE_FILE, PIN_FILE = "LETHE_OWNER_PASSPHRASE_FILE", "LETHE_PIN_FILE"
+"""Environment variables that name files."""
 _PEM, _PKCS8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
 
 
@@ -128,7 +130,7 @@ class Keyring:
         if keyid not in self._signers:
             path, public = self._places[keyid]
             self._signers[keyid] = (
-                _token(path, public, self._passphrase)
+                _token(path, public)
                 if path.suffix == ".hsm"
                 else _key_file(path, public, self._passphrase)
             )
@@ -164,10 +166,17 @@ def _key_file(path: Path, public: SSlibKey, passphrase: bytes | None) -> Signer:
         raise ConfigError(f"{path}: not the private key of the .pub file beside it") from error
 
 
-def _token(path: Path, public: SSlibKey, pin: bytes | None) -> Signer:
+def _token(path: Path, public: SSlibKey) -> Signer:
     uri = read_secret(path).decode()
+
+    def pin(_what: str) -> str:
+        secret = _secret_file(os.environ.get(PIN_FILE))
+        if secret is None:
+            raise ConfigError(f"{path}: put the token's PIN into a file and name it in {PIN_FILE}")
+        return secret.decode()
+
     try:
-        return HSMSigner.from_priv_key_uri(uri, public, lambda _: (pin or b"").decode())
+        return HSMSigner.from_priv_key_uri(uri, public, pin)
     except (UnsupportedLibraryError, ValueError) as error:
         raise ConfigError(f"{path}: {error}") from error
 
@@ -227,7 +236,10 @@ def read_passphrase(file: Path | None) -> bytes | None:
     Raises:
         ConfigError: it cannot be read, or is empty.
     """
-    name = file or os.environ.get("LETHE_OWNER_PASSPHRASE_FILE")
+    return _secret_file(file or os.environ.get(PASSPHRASE_FILE))
+
+
+def _secret_file(name: Path | str | None) -> bytes | None:
     if not name:
         return None
     try:

@@ -240,7 +240,7 @@ def key_revoke(
     if not yes:
         typer.confirm(f"{says}. Go on?", abort=True)
     with _change(folder, passphrase_file) as repository:
-        key = None
+        keyid, key = setup.find_key(repository, role, keyid), None
         if new is not None:
             read = keys.read_public if new.suffix == ".pub" else _signer_key
             key = read(new)

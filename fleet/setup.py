@@ -101,6 +101,17 @@ def rotate_root(repository: Repository, *, passphrase: bytes | None = None) -> l
     return names
 
 
+def find_key(repository: Repository, role: str, beginning: str) -> str:
+    """Return the id of a key of a role by its beginning.
+
+    Raises:
+        ConfigError: no such role, or none or several such keys.
+    """
+    if role in TOP_LEVEL:
+        return _one(beginning, repository.root().roles[role].keyids)
+    return _one(beginning, repository.delegation(role)[0].keyids)
+
+
 def replace_key(repository: Repository, role: str, keyid: str, new: SSlibKey | None) -> list[str]:
     """Take a key away from a role, and give it another.
 
@@ -117,9 +128,9 @@ def replace_key(repository: Repository, role: str, keyid: str, new: SSlibKey | N
         ConfigError: no such role or key, too few keys would be left, or keys that sign the change
             are missing.
     """
+    found = find_key(repository, role, keyid)
     if role in TOP_LEVEL:
         with repository.edit_root() as root:
-            found = _one(keyid, root.roles[role].keyids)
             root.revoke_key(found, role)
             if new is not None:
                 root.add_key(new, role)
@@ -129,7 +140,6 @@ def replace_key(repository: Repository, role: str, keyid: str, new: SSlibKey | N
                 pass  # signed by those who are left
         return []
     delegated, keys = repository.delegation(role)
-    found = _one(keyid, delegated.keyids)
     left = [key for each, key in keys.items() if each != found] + ([new] if new else [])
     _check(role, len(left), delegated.threshold)
     repository.delegate(role, left, delegated.threshold, delegated.paths or [])

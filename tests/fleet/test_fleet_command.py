@@ -131,9 +131,11 @@ def test_a_key_is_revoked_with_or_without_another_in_its_place(made, tmp_path):
         "--new", tmp_path / "dora" / "signer.json",
     )  # fmt: skip
     assert left not in roles(made.folder)["watchlist/gate"]["keys"]
-    for wrong in ("", "0"):
+    present = set((made.folder / "keys").iterdir())
+    for wrong in ("", "none"):
         with pytest.raises(ConfigError, match="keys begin with"):
             fleet("key", "revoke", made.folder, "snapshot", wrong, "--make", "--yes")
+    assert set((made.folder / "keys").iterdir()) == present
     with pytest.raises(ConfigError, match="nothing is delegated to 'nobody'"):
         fleet("key", "revoke", made.folder, "nobody", "00", "--yes")
 

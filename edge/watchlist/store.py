@@ -121,6 +121,19 @@ class ListStore:
         """What is known of the list."""
         return self._life
 
+    def ended(self, reason: Ending, now: float) -> Ended | None:
+        """Return the end of the list at rest, read or not, to be noted; None if there is none."""
+        life = self._life
+        if not life.kept:
+            return None
+        return Ended(
+            version=life.floor.version,
+            digest=life.kept,
+            reason=reason,
+            ended=now,
+            urgent_since=life.floor.urgent_since,
+        )
+
     def load(self) -> SealedList | None:
         """Return the list that is kept, every hash of it checked; None if there is none.
 

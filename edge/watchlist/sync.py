@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from edge import limits
-from edge.errors import BadInput, FormatError, IndicatorUnavailable
+from edge.errors import BadInput, FormatError, IndicatorUnavailable, StorageUnavailable
 from edge.protocol.event import Ending
 from edge.protocol.sealed_list import open_list
 from edge.watchlist.arming import obstacle
@@ -99,7 +99,8 @@ class Watchlists:
         self._armed: Gallery | None = None  # what `current` may give
         self._next: Delivery | None = None  # offered
         self._withdrawn = ""  # why there is none any more; before what is offered
-        self._ordered = False  # to stop, and not carried out yet: also if that was lifted since
+        self._ordered = False  # to stop, and not looked at yet
+        self._obeyed = False  # the order to stop: what was held has ended, and that is noted
         self._waiting: Delivery | None = None  # lacks nothing but time
         self._begins = 0.0  # from when on the waiting one is tried
         self._no_list = NO_LIST
@@ -108,10 +109,7 @@ class Watchlists:
         self._begun = self._closing = False
         self._wake = threading.Condition()
         if not self._stopped:
-            try:
-                self._sealed = self._upkeep.load()
-            except FormatError as damage:
-                self._lose(damage)
+            self._load()
         self._thread = threading.Thread(target=self._work, name="watchlist", daemon=True)
 
     def start(self) -> None:
@@ -161,7 +159,7 @@ class Watchlists:
         reason = reason.strip()[: limits.STOP_REASON_CHARS] or "no reason was given"
         with self._wake:
             self._stopped = self._upkeep.stopped = reason
-            self._ordered, self._next = True, None
+            self._ordered, self._obeyed, self._next = True, False, None
             self._armed, gallery = None, self._gallery
             self._wake.notify()
         if gallery is not None:
@@ -175,11 +173,21 @@ class Watchlists:
         `Trust.again`).
 
         Raises:
-            StorageUnavailable: it cannot be noted: the device stays stopped.
+            StorageUnavailable: the end of the list is not noted yet, or this cannot be: the device
+                stays stopped. Else a power cut could bring back what was ordered to be destroyed.
         """
         with self._wake:
-            self._store.order("")
-            self._stopped = self._upkeep.stopped = ""
+            if self._stopped and not self._obeyed:
+                raise StorageUnavailable(
+                    "the order to stop is not carried out yet: resume again in a moment"
+                )
+            self._upkeep.stopped = ""
+            try:
+                self._store.order("")
+            except StorageUnavailable:
+                self._upkeep.stopped = self._stopped
+                raise
+            self._stopped = ""
             self._no_list = "resumed: waiting for a new version of the list"
             self._wake.notify()
 
@@ -221,39 +229,29 @@ class Watchlists:
     def step(self) -> None:
         """Do what is due: what the thread does again and again. For one thread."""
         with self._wake:
-            offered, self._next = self._next, None
+            stopped, self._ordered = self._stopped, False
+            offered, self._next = None if stopped else self._next, None
             withdrawn, self._withdrawn = self._withdrawn, ""
-            ordered, self._ordered = self._ordered or bool(self._stopped), False
         time = self._senses.time()
         if not self._begun:
-            self._begun = True
             self._begin(time)
-        if ordered:
+        if stopped:
             self._end(Ending.STOPPED, time)
-        self._pass(None if self._stopped else offered, withdrawn, time)
+        self._pass(offered, withdrawn, time)
+        if stopped and not self._upkeep.owes_an_end:
+            self._obeyed = True  # nothing was taken since this step began
         said = (self._gallery, *self.reasons)
         if said != self._said:
             self._said = said
             self._on_change()
 
     def _begin(self, time: Time) -> None:
-        """Put in force what was kept, if it may be; end it if the order to stop was cut off."""
-        life, kept = self._store.life, self._sealed
-        if self._stopped:
-            if life.kept:
-                version = life.floor.version
-                self._upkeep.end(
-                    Ended(
-                        version=version,
-                        digest=life.kept,
-                        reason=Ending.STOPPED,
-                        ended=time.now,
-                        urgent_since=life.floor.urgent_since,
-                    )
-                )
-                self._floor, self._sealed = replace(self._floor, ended=True), None
-            return
-        if kept is None:
+        """Put in force what was kept, if it may be, as soon as it can be read."""
+        if self._upkeep.unread and not self._stopped:
+            self._load(time.running)
+        self._begun = not self._upkeep.unread
+        kept = self._sealed
+        if kept is None or self._gallery is not None or self._stopped:
             return
         try:
             watchlist = open_list(kept.head, kept.segments, kept.key, kept.list_id)
@@ -327,16 +325,17 @@ class Watchlists:
     def _install(self, gallery: Gallery, sealed: SealedList, floor: Floor, time: Time) -> None:
         """Put a list in force, in one step; then see to the one before, and to the disk."""
         log.info("list %s version %d: %d entries", gallery.id, gallery.version, gallery.entries)
-        old, held, before = self._gallery, self._sealed, self._floor
+        old, held = self._gallery, self._sealed
+        ended = self._ended(held, Ending.REPLACED, time)
         self._gallery, self._sealed, self._floor = gallery, sealed, floor
         self._waiting, self._refusal = None, ""
         self._arm(time)
         if old is not None:
             old.destroy()
-        if held is not None and held.digest != sealed.digest:
-            lives = held.key == sealed.key
-            replaced = _ended(held, Ending.REPLACED, time, before, key_lives=lives)
-            self._upkeep.keep(sealed, replaced, floor.urgent_since)
+        if ended is not None and ended.digest != sealed.digest:
+            lives = held is None or held.key == sealed.key  # what could not be read may be the same
+            ended = msgspec.structs.replace(ended, key_lives=lives)
+            self._upkeep.keep(sealed, ended, floor.urgent_since)
         elif held != sealed:
             self._upkeep.keep(sealed, None, floor.urgent_since)
 
@@ -348,14 +347,35 @@ class Watchlists:
         if gallery is not None:
             gallery.destroy()
         held, self._sealed = self._sealed, None
+        ended = self._ended(held, reason, time)
         other = self._waiting and held and self._waiting.sealed.digest != held.digest
         if not other or reason in (Ending.WITHDRAWN, Ending.STOPPED):  # else its time may come yet
             self._waiting, self._refusal = None, ""
-        if held is None:
+        if ended is None:
             return
         self._floor = replace(self._floor, ended=True)
-        self._no_list = f"list {held.list_id} version {held.version} has ended: {reason.value}"
-        self._upkeep.end(_ended(held, reason, time, self._floor))
+        self._no_list = (
+            f"list {self._place.list_id} version {ended.version} has ended: {reason.value}"
+        )
+        self._upkeep.end(ended)
+
+    def _ended(self, held: SealedList | None, reason: Ending, time: Time) -> Ended | None:
+        """Return the end of the list that is held, or at rest and could not be read yet."""
+        if held is None:
+            return self._store.ended(reason, time.now) if self._upkeep.unread else None
+        return Ended(
+            version=held.version,
+            digest=held.digest,
+            reason=reason,
+            ended=time.now,
+            urgent_since=self._floor.urgent_since,
+        )
+
+    def _load(self, running: float = 0.0) -> None:
+        try:
+            self._sealed = self._upkeep.load(running)
+        except FormatError as damage:
+            self._lose(damage)
 
     def _lose(self, damage: BadInput) -> None:
         log.warning("the list at rest is discarded: %s", damage)
@@ -386,16 +406,3 @@ class Watchlists:
         self._standing = standing
         with self._wake:
             self._armed = None if standing or self._stopped else gallery
-
-
-def _ended(
-    sealed: SealedList, reason: Ending, time: Time, floor: Floor, *, key_lives: bool = False
-) -> Ended:
-    return Ended(
-        version=sealed.version,
-        digest=sealed.digest,
-        reason=reason,
-        ended=time.now,
-        key_lives=key_lives,
-        urgent_since=floor.urgent_since,
-    )

@@ -34,6 +34,7 @@ class Upkeep:
 
     Attributes:
         stopped: why the device was ordered to stop, to be written down; empty if it was not.
+        unread: a list is at rest that could not be read yet, or was not to be; `load` it again.
         trouble: why it cannot be done at the moment, in words; empty if it can.
     """
 
@@ -47,30 +48,43 @@ class Upkeep:
         self._look_through = True
         self._retry_at = 0.0
         self.stopped = store.life.stopped
+        self.unread = bool(store.life.kept)
         self.trouble = ""
 
-    def load(self) -> SealedList | None:
-        """Return the list at rest.
+    @property
+    def owes_an_end(self) -> bool:
+        """Whether an order to stop, or an end, would be forgotten by a power cut."""
+        unwritten = self.stopped != self._store.life.stopped
+        return bool(self._ended) or self._damaged or unwritten
+
+    def load(self, running: float = 0.0) -> SealedList | None:
+        """Return the list at rest, unless the disk refused a moment ago, or refuses now.
+
+        Args:
+            running: seconds since the machine started.
 
         Raises:
             FormatError: it is damaged; it will be discarded.
         """
+        if running < self._retry_at:
+            return None
         try:
-            return self._store.load()
+            sealed = self._store.load()
         except StorageUnavailable as error:
-            log.warning("%s", error)
-            self.trouble = str(error)
+            self._put_off(error, running)
             return None
         except FormatError:
             self.discard()
             raise
+        self.unread = False
+        return sealed
 
     def keep(self, sealed: SealedList, replaced: Ended | None, urgent_since: int) -> None:
         """Have a list kept, in place of the one before (`ListStore.save`)."""
         if self._unsaved and self._unsaved[1]:
             self._ended.append(self._unsaved[1])
         self._unsaved = (sealed, replaced, urgent_since)
-        self._retry_at = 0.0
+        self.unread, self._retry_at = False, 0.0
 
     def end(self, ended: Ended) -> None:
         """Have a list destroyed that has ended."""
@@ -78,20 +92,21 @@ class Upkeep:
             self._ended.append(self._unsaved[1])
         self._unsaved = None
         self._ended.append(ended)
-        self._retry_at = 0.0
+        self.unread, self._retry_at = False, 0.0
 
     def discard(self) -> None:
         """Have the list at rest removed: it is damaged."""
         self._damaged = True
-        self._retry_at = 0.0
+        self.unread, self._retry_at = False, 0.0
 
     def pursue(self, time: Time) -> None:
         """Do what is to be done, unless the disk refused a moment ago."""
         if time.running < self._retry_at:
             return
         try:
-            if self.stopped != self._store.life.stopped:
-                self._store.order(self.stopped)
+            written = self._store.life.stopped  # read first: `resume` clears it last
+            if (stopped := self.stopped) and stopped != written:
+                self._store.order(stopped)
             if self._damaged:
                 self._store.discard()
                 self._damaged = False
@@ -102,12 +117,15 @@ class Upkeep:
                     self._give(ended, time)
                 self._look_through = False
         except StorageUnavailable as error:
-            if str(error) != self.trouble:
-                log.warning("%s; tried again", error)
-            self.trouble = str(error)
-            self._retry_at = time.running + limits.LIST_RETRY_S
+            self._put_off(error, time.running)
         else:
             self.trouble = ""
+
+    def _put_off(self, error: StorageUnavailable, running: float) -> None:
+        if str(error) != self.trouble:
+            log.warning("%s; tried again", error)
+        self.trouble = str(error)
+        self._retry_at = running + limits.LIST_RETRY_S
 
     def _note_ended(self) -> None:
         while self._ended:
@@ -166,17 +184,8 @@ def retire_others(
             continue
         store = ListStore(path, path.name, key)
         upkeep = Upkeep(store, give_receipt)
-        floor = store.life.floor
-        if store.life.kept:
-            upkeep.end(
-                Ended(
-                    version=floor.version,
-                    digest=store.life.kept,
-                    reason=Ending.NOT_AUTHORISED,
-                    ended=time.now,
-                    urgent_since=floor.urgent_since,
-                )
-            )
+        if ended := store.ended(Ending.NOT_AUTHORISED, time.now):
+            upkeep.end(ended)
         upkeep.pursue(time)
         if upkeep.trouble:
             log.warning("list %s is no longer obeyed: %s", path.name, upkeep.trouble)

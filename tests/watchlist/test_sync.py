@@ -399,8 +399,13 @@ def test_what_was_offered_before_a_withdrawal_is_withdrawn_with_it(device):
     assert device.withdraw().version() is None
 
 
-def test_an_order_to_stop_that_is_lifted_at_once_has_ended_the_list_all_the_same(device):
+@pytest.mark.parametrize("cut_off", [False, True])
+def test_an_order_to_stop_is_not_lifted_before_it_was_carried_out(device, cut_off):
     device.offer(GOOD).lists.stop("order")
+    with pytest.raises(StorageUnavailable, match="resume again"):
+        device.lists.resume()
+    (device.restart if cut_off else device.settle)()  # at a power cut, the order is what counts
+    assert device.version() is None
     device.lists.resume()
     assert device.settle().version() is None
     assert device.receipts.reasons() == [(5, "stopped")]
@@ -733,6 +738,95 @@ def test_an_order_to_stop_that_cannot_be_written_down_holds_and_is_said(device, 
         device.lists.resume()
     assert "stopped by order" in device.settle().said()
     assert device.offer(NEXT).version() is None
+
+
+def test_an_order_to_stop_is_not_lifted_before_the_end_is_noted(device, disk):
+    device.offer(GOOD).lists.stop("order")
+    disk.state = "read-only"
+    device.settle()
+    disk.state = "well"
+    with pytest.raises(StorageUnavailable, match="resume again"):
+        device.lists.resume()
+    device.later(limits.LIST_RETRY_S).lists.resume()
+    assert device.restart().version() is None
+    assert device.receipts.reasons() == [(5, "stopped")]
+
+
+@pytest.mark.parametrize("moment", ["_take", "_arm"])
+def test_what_is_taken_while_a_stop_is_ordered_is_not_there_after_it_was_lifted(
+    device, monkeypatch, moment
+):
+    """The order comes, and is to be lifted, in the middle of a step."""
+    real = getattr(device.lists, moment)
+
+    def ordered(*args):
+        device.lists.stop("order")
+        with pytest.raises(StorageUnavailable, match="resume again"):
+            device.lists.resume()
+        real(*args)
+
+    monkeypatch.setattr(device.lists, moment, ordered)
+    device.offer(GOOD)
+    monkeypatch.undo()
+    with pytest.raises(StorageUnavailable, match="resume again"):
+        device.lists.resume()
+    device.settle().lists.resume()
+    assert device.restart().version() is None
+    assert device.receipts.reasons() == [(5, "stopped")]
+
+
+@pytest.fixture
+def blind(monkeypatch):
+    """A disk that has no file handles left, and says so whatever is to be read."""
+    real = storing.read_small
+
+    def begin():
+        def read(path, most):
+            if path.name.startswith("record-"):
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(path))
+            return real(path, most)
+
+        monkeypatch.setattr(storing, "read_small", read)
+
+    begin.end = lambda: monkeypatch.setattr(storing, "read_small", real)
+    return begin
+
+
+def test_a_list_that_cannot_be_read_at_the_start_is_read_later(device, blind):
+    device.offer(GOOD)
+    blind()
+    assert device.restart().version() is None
+    assert "Too many open files" in device.said()
+    assert device.later(limits.LIST_RETRY_S).version() is None
+    assert "Too many open files" in device.said()
+    blind.end()
+    assert device.later(limits.LIST_RETRY_S).version() == 5
+    assert device.said() == ""
+    assert device.lists.stored().digest == GOOD.sealed.digest
+    assert device.receipts.given == {}
+
+
+@pytest.mark.parametrize(
+    ("event", "reason"),
+    [
+        (lambda device: device.offer(NEXT), "replaced"),
+        (lambda device: device.withdraw(), "withdrawn"),
+        (lambda device: device.lists.stop("order"), "stopped"),
+    ],
+)
+def test_what_ends_a_list_that_could_not_be_read_ends_it_for_good(device, blind, event, reason):
+    device.offer(GOOD)
+    blind()
+    device.restart()
+    event(device)
+    device.settle()
+    blind.end()
+    device.later(limits.LIST_RETRY_S)
+    assert device.receipts.reasons() == [(5, reason)]
+    assert device.version() == (6 if reason == "replaced" else None)
+    device.restart()
+    assert device.version() == (6 if reason == "replaced" else None)
+    assert device.receipts.reasons() == [(5, reason)]
 
 
 def test_a_list_that_ended_before_it_could_be_kept_does_not_return(device, disk):

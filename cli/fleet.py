@@ -59,6 +59,14 @@ def _change(folder: Path, passphrase_file: Path | None) -> Iterator[Repository]:
         repository.save()
 
 
+def _agreed(says: str, *, dry_run: bool, yes: bool) -> bool:
+    """Return whether to go on: not in a dry run, and after a yes only."""
+    if dry_run:
+        typer.echo(f"would be: {says}")
+        return False
+    return yes or typer.confirm(f"{says}. Go on?", abort=True)
+
+
 @app.command(
     epilog="""\b
 Examples:
@@ -127,11 +135,8 @@ def device_remove(
     with locked(folder):
         if name not in setup.read_devices(Repository.existing(folder)):
             raise ConfigError(f"{name!r} is not registered; see `lethe fleet status {folder}`")
-    if dry_run:
-        typer.echo(f"would be: {says}")
+    if not _agreed(says, dry_run=dry_run, yes=yes):
         return
-    if not yes:
-        typer.confirm(f"{says}. Go on?", abort=True)
     with _change(folder, passphrase_file) as repository:
         setup.remove_device(repository, name)
     typer.echo(
@@ -147,8 +152,9 @@ def device_remove(
 @list_app.command(
     "add",
     epilog="""\b
-Example:
+Examples:
   ./lethe fleet list add my-fleet gate --signer anna.json --signer ben.json --threshold 2
+  ./lethe fleet list add my-fleet gate --signer anna.json --signer dora.json --dry-run
 """,
 )
 def list_add(
@@ -161,17 +167,21 @@ def list_add(
         typer.Option(help="signer.json of those who may sign alone for a day; all if not given."),
     ] = None,
     passphrase_file: PassphraseFile = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
 ) -> None:
     """Let people sign a list; for a list that is there already: these instead of those so far."""
+    signers, alone = ([_signer_key(file) for file in files] for files in (signer, urgent or []))
+    with locked(folder):
+        replaces = setup.has_list(Repository.existing(folder), list_id)
+    says = f"{list_id}: {threshold} of {len(signers)} sign it"
+    if replaces:
+        says += " instead of those so far; it must be published anew, signed by them"
+    if not _agreed(says, dry_run=dry_run, yes=yes or not replaces):
+        return
     with _change(folder, passphrase_file) as repository:
-        setup.add_list(
-            repository,
-            list_id,
-            [keys.public_key(read_party(file).sign) for file in signer],
-            threshold,
-            [keys.public_key(read_party(file).sign) for file in urgent or []],
-        )
-    typer.echo(f"{list_id}: {threshold} of {len(signer)} sign it; {PUBLISH}")
+        setup.add_list(repository, list_id, signers, threshold, alone)
+    typer.echo(f"{says}; {PUBLISH}")
 
 
 @list_app.command("ceiling")
@@ -197,12 +207,23 @@ def list_ceiling(
 @root_app.command(
     "rotate",
     epilog="""\b
-Example:
+Examples:
+  ./lethe fleet root rotate my-fleet --dry-run
   ./lethe fleet root rotate my-fleet && ./lethe fleet publish my-fleet
 """,
 )
-def root_rotate(folder: Folder, passphrase_file: PassphraseFile = None) -> None:
+def root_rotate(
+    folder: Folder,
+    passphrase_file: PassphraseFile = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+) -> None:
     """Replace all keys of root by new ones. Devices follow by themselves."""
+    with locked(folder):
+        count = len(Repository.existing(folder).root().roles["root"].keyids)
+    says = f"all {count} keys of root replaced by new ones"
+    if not _agreed(says, dry_run=dry_run, yes=yes):
+        return
     with _change(folder, passphrase_file) as repository:
         names = setup.rotate_root(repository, passphrase=read_passphrase(passphrase_file))
         version = repository.root().version
@@ -234,11 +255,8 @@ def key_revoke(
 ) -> None:
     """Take a key away from a role. What it has signed alone is refused from then on."""
     says = f"{role}: key {keyid} signs no more"
-    if dry_run:
-        typer.echo(f"would be: {says}")
+    if not _agreed(says, dry_run=dry_run, yes=yes):
         return
-    if not yes:
-        typer.confirm(f"{says}. Go on?", abort=True)
     with _change(folder, passphrase_file) as repository:
         keyid, key = setup.find_key(repository, role, keyid), None
         if new is not None:

@@ -183,6 +183,12 @@ def add_list(
     )
 
 
+def has_list(repository: Repository, list_id: str) -> bool:
+    """Return whether it was said who signs a list."""
+    delegations = repository.targets().delegations
+    return list_role(list_id) in ((delegations and delegations.roles) or {})
+
+
 def read_devices(repository: Repository) -> dict[str, Party]:
     """Return the devices by id."""
     content = repository.file(devices.DEVICES)

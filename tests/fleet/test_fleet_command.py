@@ -104,13 +104,40 @@ def test_a_device_is_removed_after_a_yes_only(made):
     assert status(made.folder)["removed"] == []
 
 
-def test_root_is_rotated(made):
+def test_root_is_rotated_after_a_yes_only(made):
     before = roles(made.folder)["root"]
-    said = fleet("root", "rotate", made.folder).output
+    present = set((made.folder / "keys").iterdir())
+    said = fleet("root", "rotate", made.folder, "--dry-run").output
+    assert "would be: all 3 keys of root replaced" in said
+    assert fleet("root", "rotate", made.folder, answer="n\n").exit_code == 1
+    assert roles(made.folder)["root"] == before
+    assert set((made.folder / "keys").iterdir()) == present
+    said = fleet("root", "rotate", made.folder, "--yes").output
     assert "root version 2, keys root-2-1, root-2-2, root-2-3" in said
     after = roles(made.folder)["root"]
     assert not set(before["keys"]) & set(after["keys"])
     assert (after["version"], after["threshold"]) == (2, 2)
+
+
+def test_the_signers_of_a_list_are_replaced_after_a_yes_only(made, tmp_path):
+    for name in ("dora", "emil"):
+        watchlist("signer", tmp_path / name)
+    files = [tmp_path / name / "signer.json" for name in ("dora", "emil")]
+    told = ("--signer", files[0], "--signer", files[1])
+    before = roles(made.folder)
+    said = fleet("list", "add", made.folder, "gate", *told, "--dry-run").output
+    assert "would be: gate: 2 of 2 sign it instead of those so far" in said
+    assert fleet("list", "add", made.folder, "gate", *told, answer="n\n").exit_code == 1
+    assert roles(made.folder) == before
+    said = fleet("list", "add", made.folder, "gate", *told, answer="y\n").output
+    assert "must be published anew, signed by them" in said
+    after = roles(made.folder)["watchlist/gate"]["keys"]
+    assert not set(before["watchlist/gate"]["keys"]) & set(after)
+    said = fleet("list", "add", made.folder, "door", *told, "--dry-run").output
+    assert "would be: door: 2 of 2 sign it\n" in said
+    assert "watchlist/door" not in roles(made.folder)
+    assert "anew" not in fleet("list", "add", made.folder, "door", *told).output, "it replaces none"
+    assert roles(made.folder)["watchlist/door"]["keys"] == after
 
 
 def test_a_key_is_revoked_with_or_without_another_in_its_place(made, tmp_path):

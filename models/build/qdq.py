@@ -72,10 +72,18 @@ class _Writer:
         return self.names[layer.inputs[at]]
 
     def _stored(self, layer: Layer, tensor: str, reach: float) -> None:
-        """Store a tensor as int8, unless a result is computed from it alone."""
+        """Store a tensor as int8; what only results come from is clipped as the plain file does.
+
+        Boxes and landmarks of cells without a face are noise far outside of it, by which a device
+        that compares an accelerator with its CPU would think the accelerator wrong.
+        """
         name = layer.output
         if self._is_result(name):
-            self.names[name] = tensor
+            ends = [
+                self._constant(f"{name}/{end}", np.array(value, np.float32))
+                for end, value in zip(("low", "high"), self.ranges[name], strict=True)
+            ]
+            self.names[name] = self._node("Clip", [tensor, *ends], f"{name}/clipped")
             return
         scale = self._constant(f"{name}/scale", np.array(max(reach, 1e-9) / 127.0, np.float32))
         zero = self._constant(f"{name}/zero", np.array(0, np.int8))

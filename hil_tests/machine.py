@@ -24,7 +24,8 @@ Description=Shell for tests, from outside
 DefaultDependencies=no
 StartLimitIntervalSec=0
 [Service]
-ExecStart=/bin/sh -c 'exec sh </dev/virtio-ports/lethe.shell >/dev/virtio-ports/lethe.shell 2>&1'
+# Opened once, both ways: a port takes one opener.
+ExecStart=/bin/sh -c 'exec sh <>/dev/virtio-ports/lethe.shell >&0 2>&1'
 Restart=always
 RestartSec=1
 StandardError=null

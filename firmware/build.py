@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from firmware import application, base, boards, bytecode, host, rootfs
+from firmware import application, base, boards, host, native, rootfs
 from firmware.disk import Maker
 from firmware.errors import BuildFailed
 from firmware.process import Steps
@@ -115,11 +115,12 @@ def build(recipe: Recipe, options: Options, steps: Steps) -> Record:
     (options.out / "packages.txt").write_text(rootfs.packages(tree), "utf-8")
     rootfs.take_along(tree, along)
     rootfs.complete(tree, recipe, site, along, version, steps)
-    bytecode.compile_all(tree, PYTHON_FOLDERS, options.archive, recipe.suite, options.cache, steps)
+    tools = native.Native.fetch(options.archive, recipe.suite, options.cache, steps)
+    native.compile_python(tools, tree, PYTHON_FOLDERS, rootfs.PYTHON, steps)
     shutil.copy2(options.keyring, tree / "etc/rauc/keyring.pem")
     build_id = rootfs.seal(tree, options.epoch)
     largest, content = rootfs.largest(tree), rootfs.size(tree)
-    maker = Maker(recipe, options.epoch, work, steps)
+    maker = Maker(recipe, options.epoch, work, steps, tools)
     with steps.step("file systems"):
         maker.root(tree)
         maker.data(options.data or work / "data")

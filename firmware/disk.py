@@ -18,6 +18,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
+from firmware.native import Native
 from firmware.process import Steps
 from firmware.recipe import HERE, MIB, Recipe
 from firmware.rootfs import fill
@@ -52,19 +53,21 @@ class Maker:
         epoch: seconds since 1970 for every time that is written.
         work: folder for the parts.
         steps: shows progress.
+        native: the target's mke2fs; this machine's if None, which may write the moment of the
+            build into the file system.
     """
 
     recipe: Recipe
     epoch: int
     work: Path
     steps: Steps
+    native: Native | None = None
 
     def _uuid(self, name: str) -> str:
         return str(uuid.uuid5(NAMESPACE, f"{self.recipe.compatible}/{name}"))
 
     def _env(self) -> dict[str, str]:
-        # The first is heeded by e2fsprogs from 1.47.1 on, the second by all.
-        return {"SOURCE_DATE_EPOCH": str(self.epoch), "E2FSPROGS_FAKE_TIME": str(self.epoch)}
+        return {"SOURCE_DATE_EPOCH": str(self.epoch)}
 
     def ext4(self, name: str, tree: Path, mib: int, *options: str) -> Path:
         """Make an ext4 file system from a folder.
@@ -76,14 +79,17 @@ class Maker:
         image.unlink(missing_ok=True)
         with image.open("wb") as file:
             file.truncate(mib * MIB)
-        identity = self._uuid(name)
+        identity, env, mke2fs = self._uuid(name), self._env(), ["mke2fs"]
+        if self.native:
+            mke2fs = [str(word) for word in self.native.command("usr/sbin/mke2fs")]
+            env["MKE2FS_CONFIG"] = str(self.native.home / "etc/mke2fs.conf")
         self.steps.run(
             [
-                "mke2fs", "-q", "-F", "-t", "ext4", "-L", f"lethe-{name}", "-U", identity,
+                *mke2fs, "-q", "-F", "-t", "ext4", "-L", f"lethe-{name}", "-U", identity,
                 "-E", f"hash_seed={identity},root_owner=0:0,lazy_itable_init=0",
                 *options, "-d", tree, image,
             ],
-            env=self._env(),
+            env=env,
         )  # fmt: skip
         return image
 

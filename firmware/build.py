@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from edge.errors import BadInput
 from firmware import application, base, boards, host, native, rootfs
 from firmware.disk import Maker
 from firmware.errors import BuildFailed
@@ -18,6 +20,10 @@ from firmware.process import Steps
 from firmware.recipe import Recipe
 
 PYTHON_FOLDERS = [Path("usr/lib/python3"), Path(f"usr/lib/python{rootfs.PYTHON}"), application.HOME]
+
+
+VERSION = re.compile(r"\d+(\.\d+){0,2}(-[0-9A-Za-z.-]+)?")
+"""RAUC's idea of a semantic version, without the part that it does not compare."""
 
 
 @dataclass(frozen=True)
@@ -97,12 +103,14 @@ def build(recipe: Recipe, options: Options, steps: Steps) -> Record:
     Raises:
         LetheError: a tool is missing or failed; the message says what to do.
     """
+    version = options.version or application.version()
+    if not VERSION.fullmatch(version):
+        raise BadInput(f"{version}: no version that RAUC can compare, such as 1.2.3-rc1")
     if not options.keyring.is_file():
         raise BuildFailed(f"{options.keyring}: no such certificate; make it: ./lethe ota keys")
     host.need_root()
     host.need(steps, host.IMAGE_TOOLS)
     host.need_arm64(steps)
-    version = options.version or application.version()
     work = options.out / "work"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
@@ -123,7 +131,7 @@ def build(recipe: Recipe, options: Options, steps: Steps) -> Record:
     maker = Maker(recipe, options.epoch, work, steps, tools)
     with steps.step("file systems"):
         maker.root(tree)
-        maker.data(options.data or work / "data")
+        maker.data(options.data)
         further = boards.make_boot(maker, tree, along, version)
     with steps.step("disk image"):
         disk = maker.assemble()

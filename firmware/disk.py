@@ -21,14 +21,19 @@ from pathlib import Path
 from firmware.native import Native
 from firmware.process import Steps
 from firmware.recipe import HERE, MIB, Recipe
-from firmware.rootfs import fill
+from firmware.rootfs import fill, set_times
 
 NAMESPACE = uuid.UUID("5f1c2f0e-6a0b-4c39-9d0c-6f6b8f6d3a10")
 DATA_TYPE = "6e6a8a36-2d0b-4f0c-9d5f-3c0a8f7e1d24"
 LETHE_ID = 900
-DATA_FOLDERS = {"lethe": (0o700, LETHE_ID), "config": (0o750, 0), "rauc": (0o700, 0),
-                "ota": (0o755, 0), "timesync": (0o755, 0)}  # fmt: skip
-"""Folder of the data partition: its mode and its owner; `config` is readable by the device."""
+DATA_FOLDERS = {
+    "lethe": (0o700, LETHE_ID),
+    "config": (0o750, LETHE_ID),
+    "rauc": (0o700, 0),
+    "ota": (0o755, 0),
+    "timesync": (0o755, 0),
+}
+"""Folder of the data partition: mode and group. `lethe` is the device's own, the rest root's."""
 PARTITION = """    partition {name} {{
         image = "{image}"
         size = {size}
@@ -97,13 +102,26 @@ class Maker:
         """Make the slot's file system: no journal, as it is never written."""
         return self.ext4("rootfs", tree, self.recipe.slot_mib, "-O", "^has_journal", "-m", "0")
 
-    def data(self, tree: Path) -> Path:
-        """Make the data file system with its folders, and what `tree` has for it."""
-        tree.mkdir(parents=True, exist_ok=True)
-        for name, (mode, owner) in DATA_FOLDERS.items():
-            (tree / name).mkdir(exist_ok=True)
-            (tree / name).chmod(mode)
-            os.chown(tree / name, owner, LETHE_ID if name in ("lethe", "config") else 0)
+    def data(self, given: Path | None) -> Path:
+        """Make the data file system: its folders, and what is given for them.
+
+        Args:
+            given: folder with `config/` or `lethe/`; not changed. None: both are empty.
+        """
+        tree = self.work / "data"
+        tree.mkdir()
+        for name, (mode, group) in DATA_FOLDERS.items():
+            folder, source = tree / name, given / name if given else None
+            if source and source.is_dir():
+                shutil.copytree(source, folder)
+            folder.mkdir(exist_ok=True)
+            folder.chmod(mode)
+            owner = LETHE_ID if name == "lethe" else 0
+            os.chown(folder, owner, group)
+            for path in folder.rglob("*"):
+                os.chown(path, owner, group)
+                path.chmod(mode if path.is_dir() else mode & 0o666)
+        set_times(tree, self.epoch)
         return self.ext4("data", tree, self.recipe.data_mib, "-m", "1")
 
     def fat(self, name: str, files: dict[str, Path]) -> Path:

@@ -57,7 +57,7 @@ def disk(tmp_path_factory):
     maker = Maker(small, 1_700_000_000, work, Steps(work / "log"))
     (work / "tree").mkdir()
     maker.root(work / "tree")
-    maker.data(work / "data")
+    maker.data(None)
     maker.fat("boot", {"boot.scr": maker.script("1.0.0")})
     maker.boot_state()
     return Disk(maker.assemble(), loader, work)

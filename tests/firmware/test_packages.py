@@ -2,20 +2,24 @@
 
 import hashlib
 import os
+import re
 import shutil
 import stat
 import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
-from firmware import application, base, deb, jetson
+from edge.errors import BadInput
+from firmware import application, base, build, deb, jetson, recipe
 from firmware.build import Options
+from firmware.disk import Maker
 from firmware.errors import BuildFailed
-from firmware.process import Steps, output
+from firmware.process import Steps, missing, output
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -94,6 +98,41 @@ def test_the_jetsons_overlay_is_complete(tmp_path):
         "lethe-selftest.service", "lethe-good.service",
     }  # fmt: skip
     assert "/usr/lib/lethe/os-release" in (overlay / "usr/lib/lethe/ota/good").read_text()
+
+
+def test_what_is_given_for_the_data_partition_gets_its_owners(tmp_path):
+    if os.geteuid() != 0 or missing(["mke2fs", "debugfs"]):
+        pytest.skip("owners are set as root, and looked at with e2fsprogs")
+    given, work = tmp_path / "given", tmp_path / "work"
+    for name in ("config/lethe.toml", "lethe/state/device.key", "unknown/file"):
+        (given / name).parent.mkdir(parents=True, exist_ok=True)
+        (given / name).write_text("x")
+    (given / "config/lethe.toml").chmod(0o666)
+    work.mkdir()
+    small = msgspec.structs.replace(recipe.load(recipe.HERE / "qemu/recipe.toml"), data_mib=8)
+    image = Maker(small, 1_700_000_000, work, Steps(tmp_path / "log")).data(given)
+
+    def about(name):
+        said = output(["debugfs", "-R", f"stat {name}", image])
+        found = re.search(r"Mode: +0(\d+).*?User: +(\d+) +Group: +(\d+)", said, re.DOTALL)
+        return found.groups() if found else None
+
+    assert about("/config") == ("750", "0", "900")
+    assert about("/config/lethe.toml") == ("640", "0", "900")
+    assert about("/lethe/state") == ("700", "900", "900")
+    assert about("/lethe/state/device.key") == ("600", "900", "900")
+    assert about("/ota") == ("755", "0", "0")
+    assert about("/unknown/file") is None
+    assert (given / "config/lethe.toml").stat().st_uid == os.getuid()
+    assert (given / "config/lethe.toml").stat().st_mode & 0o777 == 0o666
+
+
+@pytest.mark.parametrize("version", ["latest", "1.2.3.4", "v1.0.0", "1.0.0 beta", "1.0+x"])
+def test_a_version_that_cannot_be_compared_is_refused(tmp_path, version):
+    archive = base.Archive("http://mirror.example", "http://security.example")
+    options = Options(archive, 1, tmp_path / "none.pem", tmp_path, tmp_path, version)
+    with pytest.raises(BadInput, match="no version"):
+        build.build(recipe.load(recipe.HERE / "qemu/recipe.toml"), options, Steps(tmp_path / "log"))
 
 
 def test_an_image_without_an_authority_is_refused(tmp_path):

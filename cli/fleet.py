@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from securesystemslib.signer import SSlibKey
 from tuf.api.metadata import Targets
 
@@ -402,7 +402,7 @@ def status(
         }
         typer.echo(json.dumps(shown, indent=1))
         return
-    table = Table("role", "version", "expires", "signed by", "keys")
+    table = Table(Column("role", overflow="fold"), "version", "expires", "signed by", "keys")
     now = datetime.now(UTC)
     for row in rows:
         expires = row["expires"]

@@ -162,11 +162,6 @@ class Repository(MetadataEditor):
             raise ConfigError(f"{self.folder}: nothing is delegated to {role!r}")
         return found, {keyid: delegations.keys[keyid] for keyid in found.keyids}
 
-    def released(self, role: str) -> list[str]:
-        """Return the paths of pieces and keys that belong to a list's present version."""
-        md = self._metadata.get(role)
-        return [] if md is None else self._release_paths(role, md.signed.version)
-
     def paths(self) -> list[str]:
         """Return every path that lies at the broker, in the order in which it is published.
 

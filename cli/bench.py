@@ -153,6 +153,25 @@ def scale(context: typer.Context) -> None:
 
 
 @app.command()
+def stages(
+    video: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="Clip to watch.")],
+) -> None:
+    """Show where a frame's processor time goes: native code by stage, and the Python around it."""
+    from benchmarks.stages import measure
+    from edge.vision.engine import Vision
+    from edge.vision.pace import Pace
+
+    measured = measure(video, Vision.open(threads=1), Pace())
+    table = Table("stage", "ms a frame", "share", box=box.SIMPLE)
+    rest = measured.total - sum(measured.native.values())
+    for stage, seconds in (*measured.native.items(), ("Python and numpy", rest)):
+        table.add_row(
+            stage, f"{1000 * seconds / measured.frames:.3f}", f"{seconds / measured.total:.1%}"
+        )
+    Console(highlight=False).print(table)
+
+
+@app.command()
 def startup(
     runs: Annotated[int, typer.Option(min=1, max=100, help="Runs of each side.")] = 5,
 ) -> None:

@@ -97,11 +97,11 @@ class Machine:
             command = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw"]
             subprocess.run([*command, "-b", self.image.resolve(), self.overlay], check=True)
         (self.folder / "shell").unlink(missing_ok=True)
-        log = (self.folder / "qemu.log").open("ab")
-        self._process = subprocess.Popen(
-            self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            start_new_session=True,
-        )  # fmt: skip
+        with (self.folder / "qemu.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True,
+            )  # fmt: skip
 
     def _command(self) -> list[str]:
         for name, text in {

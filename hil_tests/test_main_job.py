@@ -105,7 +105,17 @@ def run(machine, port, tmp_path):
     print(
         one.run("systemctl status --no-pager lethe.service; journalctl -u lethe --no-pager | tail")
     )
-    print(one.run("systemd-analyze; systemd-analyze critical-chain --no-pager lethe-good.service"))
+    # And from a cold start, now that it has its configuration.
+    one.cut_power()
+    one.start()
+    one.await_shell(START)
+    judged = one.await_command(
+        "journalctl -o short-monotonic -u lethe --no-pager | grep 'first frame is judged'", START
+    )
+    print(f"from a cold start: {judged}")
+    print(one.run("systemd-analyze critical-chain --no-pager lethe.service"))
+    one.await_kept(START)
+    print(one.run("systemd-analyze; systemd-analyze blame --no-pager | head -n 8"))
     assert len(candidates(received)) == 1
     assert all(one.trusted for one in received)
 

@@ -94,10 +94,17 @@ class Publisher:
                     self._done.add(event)
 
     def _forget(self) -> None:
-        """Take what was acknowledged off the disk, many at a time; what it refuses is kept."""
+        """Take what was acknowledged off the disk, many at a time.
+
+        What the disk refuses to forget is kept, and keeps nothing else from being sent.
+        """
         if self._done and (len(self._done) >= limits.PUBLISH_WINDOW // 2 or not self._waiting):
-            self._outbox.delete(*self._done)
-            self._done.clear()
+            try:
+                self._outbox.delete(*self._done)
+            except StorageUnavailable as error:
+                log.warning("%s; trying again", error)
+            else:
+                self._done.clear()
 
     def _begin_again_if_stuck(self) -> None:
         """Send everything again that a broker which is there has not acknowledged for long."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -18,7 +19,8 @@ from hil_tests.machine import Machine
 from ota import bundle, keys
 
 ROOT = Path(__file__).resolve().parents[1]
-IMAGE, KEYS = ROOT / "build" / "image-qemu", ROOT / "build" / "ota-keys"
+IMAGE = Path(os.environ.get("LETHE_IMAGE", ROOT / "build" / "image-qemu"))
+KEYS = ROOT / "build" / "ota-keys"
 CODE = "/usr/lib/lethe"
 CRASH = 'raise SystemExit("planted: this version crashes")\n'
 HANG = "import time\n\ntime.sleep(10**6)\n"

@@ -27,6 +27,8 @@ class Device:
         (folder / "os-release").write_text("VERSION_ID=2.0.0\nBUILD_ID=abc123\n")
         self.verdict = folder / "verdict.json"
         self.config = folder / "lethe.toml"
+        (folder / "bundle").write_bytes(b"squashfs")
+        self.program("findmnt", f"#!/bin/sh\necho {folder}/bundle\n")
         self.program("rauc", f'#!/bin/sh\necho "rauc $*" >>{self.log}\n')
         self.running(restarts=(0, 0))
 
@@ -54,6 +56,7 @@ class Device:
                 "LETHE_VERDICT": str(self.verdict),
                 "LETHE_CONFIG": str(self.config),
                 "LETHE_HOLD": "0",
+                "RAUC_BUNDLE_MOUNT_POINT": "/run/rauc/mnt/bundle",
                 "LETHE_FREE_KIB": os.environ.get("FREE_KIB", "1"),
             },
             capture_output=True, text=True, check=False,
@@ -130,3 +133,18 @@ def test_a_full_data_partition_is_refused_by_name(device, monkeypatch):
     done = device.run("admit")
     assert done.returncode == 1
     assert "data partition is full" in done.stderr
+
+
+def test_content_that_cannot_be_read_is_refused_before_a_slot_is_touched(device):
+    """As dm-verity answers for a block that is not what was signed."""
+    (device.folder / "bundle").unlink()
+    done = device.run("admit")
+    assert done.returncode == 1
+    assert "has been altered" in done.stderr
+
+
+def test_without_a_mounted_bundle_nothing_is_admitted(device):
+    device.program("findmnt", "#!/bin/sh\nexit 1\n")
+    done = device.run("admit")
+    assert done.returncode == 1
+    assert "no bundle is mounted" in done.stderr

@@ -9,7 +9,6 @@ import argparse
 import json
 import logging
 import resource
-import signal
 import threading
 import time
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ from edge.app import Device
 from edge.camera.base import Camera, Frame
 from edge.camera.latest import LiveCamera
 from edge.camera.open import open_camera
+from edge.ending import when_asked_to_end
 from edge.errors import CameraUnavailable
 from edge.pipeline import SeenTrack
 from edge.vision.pace import EVERY_FRAME, NORMAL, Intervals
@@ -98,7 +98,7 @@ def main() -> None:
     watch = Stopwatch()
     intervals: Intervals = EVERY_FRAME if options.pace == "every" else NORMAL
     device = Device(settings, observer=watch, camera=camera, intervals=intervals)
-    signal.signal(signal.SIGTERM, lambda *_: device.stop())
+    when_asked_to_end(device.stop)
     if options.seconds:
         timer = threading.Timer(options.seconds, device.stop)
         timer.daemon = True

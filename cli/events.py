@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import queue
-import signal
 import sys
 import time
 from collections import Counter
@@ -17,6 +16,7 @@ from rich.progress import track
 
 from cli import broker_options as options
 from cli.event_text import plain, worded
+from edge.ending import when_asked_to_end
 from edge.errors import ConfigError, KeyRefused, StorageUnavailable
 from edge.files import private_folder, write_atomically
 from edge.identity import load_public_key
@@ -284,8 +284,7 @@ def read_keys(given: list[str] | None) -> Keys:
 def _arrivals() -> queue.SimpleQueue[Received | None]:
     """Return where events arrive; None says that somebody asked to end."""
     arrived: queue.SimpleQueue[Received | None] = queue.SimpleQueue()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: arrived.put(None))
+    when_asked_to_end(lambda: arrived.put(None))
     return arrived
 
 

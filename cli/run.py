@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,7 @@ import typer
 
 from edge import config as configuration
 from edge.app import Device
+from edge.ending import when_asked_to_end
 
 app = typer.Typer(add_completion=False)
 
@@ -34,8 +34,7 @@ def run(
         level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s"
     )
     device = Device(settings)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: device.stop())
+    when_asked_to_end(device.stop)
     report = device.run()
     # How many faces there were stays here: what goes to stderr, a journal keeps.
     typer.echo(

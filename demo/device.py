@@ -12,7 +12,6 @@ import argparse
 import json
 import logging
 import resource
-import signal
 import sys
 import threading
 import time
@@ -23,6 +22,7 @@ from demo.annotate import Annotator
 from edge import config as configuration
 from edge.app import Device
 from edge.camera.base import Frame
+from edge.ending import when_asked_to_end
 from edge.errors import LetheError
 from edge.pipeline import SeenTrack
 from edge.vision.engine import Vision
@@ -62,8 +62,7 @@ def main() -> int:
             observer=Witness(annotator),
             vouch=lambda: "the demonstration",
         )
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: device.stop())
+        when_asked_to_end(device.stop)
         if options.seconds:
             timer = threading.Timer(options.seconds, device.stop)
             timer.daemon = True

@@ -1,0 +1,32 @@
+"""Being asked to end: SIGTERM and Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def when_asked_to_end(callback: Callable[[], None]) -> None:
+    """Call something on a thread of its own at the first SIGTERM or SIGINT. For the main thread.
+
+    A handler of Python's runs on the main thread, between two of its instructions. One that sets
+    an event can so meet the event's own lock held, and one whose signal comes just before the main
+    thread blocks does not run until something else wakes it. Here the interpreter's own handler
+    writes to a pipe (`signal.set_wakeup_fd`), and neither can happen.
+    """
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+
+    def wait() -> None:
+        while os.read(reading, 1)[0] not in SIGNALS:  # every handled signal writes its number
+            pass
+        callback()
+
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    for number in SIGNALS:
+        signal.signal(number, lambda *_: None)
+    threading.Thread(target=wait, name="ending", daemon=True).start()

@@ -45,7 +45,7 @@ class Mosquitto:
             [MOSQUITTO, "-c", str(self._config)],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        patience = time.monotonic() + 10
+        patience = time.monotonic() + 60
         while time.monotonic() < patience:
             try:
                 socket.create_connection(("127.0.0.1", self.port), timeout=1).close()

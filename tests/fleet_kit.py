@@ -200,7 +200,7 @@ class Follower:
 
     def wait(self, condition: Callable[[], object]) -> None:
         """Wait for whatever a device does on its own threads."""
-        patience = time.monotonic() + 20
+        patience = time.monotonic() + 60
         with self.changed:
             while not condition():
                 assert time.monotonic() < patience, (self.trust.reason, self.keeper.version)
@@ -228,7 +228,7 @@ class Intruder:
 
     def put(self, path: str, content: bytes) -> None:
         self._link.publish(topics.trust(ROOT, path), content, retain=True)
-        assert self._taken.acquire(timeout=10)
+        assert self._taken.acquire(timeout=60)
 
     def close(self) -> None:
         self._link.close()

@@ -84,9 +84,9 @@ def audited(state, received):
 
 def life(events):
     """What comes of one candidate, until its end."""
-    received = [events.get(timeout=5)]
+    received = [events.get(timeout=60)]
     while not isinstance(received[-1].event.data, Ended):
-        received.append(events.get(timeout=5))
+        received.append(events.get(timeout=60))
     return received
 
 
@@ -224,11 +224,11 @@ def test_sigterm_ends_it_cleanly_while_the_camera_is_missing(tmp_path, vision, s
             [sys.executable, "-m", "cli.main", "run", "--config", str(path)],
             cwd=ROOT, stderr=subprocess.PIPE, text=True, env={**os.environ, **systemd[1]},
         )  # fmt: skip
-        while "camera" not in str(statuses.get(timeout=20).get("reasons")):
+        while "camera" not in str(statuses.get(timeout=60).get("reasons")):
             continue
         process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=20)
-        while (last := statuses.get(timeout=5))["state"] != "offline":
+        _, errors = process.communicate(timeout=60)
+        while (last := statuses.get(timeout=60))["state"] != "offline":
             continue
         link.close()
     assert process.returncode == 0, errors
@@ -280,7 +280,7 @@ def test_the_list_outlives_a_restart_without_its_broker_and_ends_with_a_receipt(
         device = Device(config.load(path))
         device.stop()
         device.run()
-        while not isinstance(data := events.get(timeout=5).event.data, Receipt):
+        while not isinstance(data := events.get(timeout=60).event.data, Receipt):
             continue
         link.close()
     assert (data.list.id, data.list.version, data.reason) == ("gate", 1, "not-authorised")
@@ -330,7 +330,7 @@ def test_a_full_disk_keeps_the_event_until_there_is_room(tmp_path, clip, vision,
 
         monkeypatch.setattr(device._outbox, "put", put_or_make_room)
         report = device.run()
-        received = events.get(timeout=5)
+        received = events.get(timeout=60)
         link.close()
     assert received.trusted
     assert report.waiting == 0

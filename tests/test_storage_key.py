@@ -74,7 +74,7 @@ def bare_tpm(tmp_path_factory):
          "--ctrl", f"type=tcp,port={port + 1},bindaddr=127.0.0.1",
          "--flags", "not-need-init,startup-clear"],
     )  # fmt: skip
-    patience = time.monotonic() + 10
+    patience = time.monotonic() + 60
     while time.monotonic() < patience:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port + 1)):
             break

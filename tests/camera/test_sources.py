@@ -29,7 +29,7 @@ def impatient(monkeypatch):
 
 
 def until(condition):
-    patience = time.monotonic() + 15
+    patience = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < patience, "waited in vain"
         time.sleep(0.01)

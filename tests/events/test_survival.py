@@ -58,7 +58,7 @@ class Watcher:
         self.ready()
 
     def ready(self):
-        self._subscribed.get(timeout=20)
+        self._subscribed.get(timeout=60)
 
     def close(self):
         self._client.disconnect()
@@ -182,7 +182,7 @@ def away(folder, broker, count):
         left, drained = device.stdout.readline().split()
     assert int(left) == 0
     order = list(dict.fromkeys(
-        event.parse(watcher.messages.get(timeout=20)).data.lost for _ in range(count)
+        event.parse(watcher.messages.get(timeout=60)).data.lost for _ in range(count)
     ))  # fmt: skip
     watcher.close()
     assert order == list(range(1, count + 1))

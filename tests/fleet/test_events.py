@@ -94,7 +94,7 @@ def test_events_are_shown_and_nothing_in_them_reaches_the_terminal(watch, send, 
             [made("disk [/bold] \x1b[2J"), made("forged", sequence=2, key=OTHER),
              made("disk", sequence=3)],
         )  # fmt: skip
-        shown, _ = process.communicate(timeout=30)
+        shown, _ = process.communicate(timeout=60)
         assert process.returncode == 0
     assert "\x1b[2J" not in shown
     assert "disk [/bold] \ufffd[2J" in shown
@@ -111,7 +111,7 @@ def test_with_a_key_only_trusted_events_come_out_as_json(watch, send, tmp_path):
         send_once_it_listens(
             send, process, [made("forged", key=OTHER), made("disk"), made("disk"), spread]
         )
-        lines = process.communicate(timeout=30)[0].splitlines()
+        lines = process.communicate(timeout=60)[0].splitlines()
     assert [json.loads(line)["data"]["reason"] for line in lines] == ["disk", "spread"]
 
 
@@ -120,7 +120,7 @@ def test_it_ends_cleanly_when_asked_to(watch, send, number):
     with watch() as process:
         send_once_it_listens(send, process, [])
         process.send_signal(number)
-        shown, rest = process.communicate(timeout=30)
+        shown, rest = process.communicate(timeout=60)
         assert process.returncode == 0
         assert "Traceback" not in rest
         assert shown == ""

@@ -114,7 +114,7 @@ def gpsd(monkeypatch):
 
 
 def wait_for(follower, wanted):
-    patience = time.monotonic() + 10
+    patience = time.monotonic() + 60
     while time.monotonic() < patience:
         if wanted(follower.fix()):
             return follower.fix()

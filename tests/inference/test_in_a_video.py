@@ -66,11 +66,11 @@ def run(folder, clip, owner, saw=lambda _device, _index: None, **options):
         path = write_config(folder, clip, port, owner, **options)
         device = Device(config.load(path), observer=SimpleNamespace(saw=observe))
         device.run()
-        told = [events.get(timeout=20).event.data]
+        told = [events.get(timeout=60).event.data]
         while not isinstance(told[-1], Ended):
-            told.append(events.get(timeout=20).event.data)
+            told.append(events.get(timeout=60).event.data)
         told = [data for data in told if not isinstance(data, AuditHead)]
-        patience = time.monotonic() + 20
+        patience = time.monotonic() + 60
         while statuses[-1]["state"] != "offline" and time.monotonic() < patience:
             time.sleep(0.01)
         link.close()

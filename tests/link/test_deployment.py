@@ -132,7 +132,7 @@ def test_a_device_reads_what_is_signed_and_no_key_but_its_own(fleet, deployed):
     link.request([topics.trust(ROOT, topics.SENTINEL)])  # comes last
     seen = []
     while seen.count(topics.trust(ROOT, topics.SENTINEL)) < 2:
-        seen.append(got.get(timeout=10))
+        seen.append(got.get(timeout=60))
     committed = list_key.commitment(fleet.key)
     own, other = (
         topics.trust(ROOT, topics.list_key("gate", committed, f"camera-{n}")) for n in (1, 2)

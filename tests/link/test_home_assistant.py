@@ -56,6 +56,6 @@ def test_it_is_retained(mosquitto):
     watcher = Link(BrokerConfig(port=mosquitto.port), "watcher")
     watcher.subscribe(topic, lambda _t, p: got.put(json.loads(p)), 65536)
     watcher.start()
-    assert got.get(timeout=10) == DOCUMENT
+    assert got.get(timeout=60) == DOCUMENT
     watcher.close()
     link.close()

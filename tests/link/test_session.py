@@ -54,7 +54,7 @@ def note(number):
     return event.Gap(lost=number, reason="test")
 
 
-def until(condition, seconds=10.0):
+def until(condition, seconds=60.0):
     patience = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < patience, "waited in vain"
@@ -91,7 +91,7 @@ def reader(port):
 
 
 def take(received, count):
-    return [received.get(timeout=10).event.data.lost for _ in range(count)]
+    return [received.get(timeout=60).event.data.lost for _ in range(count)]
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def ids_and_numbers(received, last):
     """What came until `last`, each id once: a second delivery has the same."""
     found = {}
     while last not in found.values():
-        each = received.get(timeout=20)
+        each = received.get(timeout=60)
         event.verify(each, trusted=[KEY.public_key()], now=time.time())
         found[each.envelope.id] = each.data.lost
     return found
@@ -252,7 +252,7 @@ def test_an_old_acknowledgement_with_the_same_number_is_not_taken_for_the_event(
     device.link.on_acknowledged(acknowledged.put)
     until(lambda: device.link.connected)
     number = device.link.publish("status", b"1")
-    assert acknowledged.get(timeout=10) == number
+    assert acknowledged.get(timeout=60) == number
     mosquitto.hang()
     device.link._client._last_mid = number - 1  # as 65,535 publications later
     device.put(1)
@@ -320,7 +320,7 @@ def test_a_process_killed_before_the_acknowledgement_leaves_its_events_to_the_ne
     device = Device(tmp_path, lasting.port)
     assert device.publisher.flush(20)
     device.close()
-    assert [lasting.received.get(timeout=10).envelope.id for _ in ids] == ids
+    assert [lasting.received.get(timeout=60).envelope.id for _ in ids] == ids
 
 
 def test_a_damaged_outbox_is_told_to_the_reader(tmp_path, lasting):
@@ -352,7 +352,7 @@ def test_the_embedded_broker_keeps_a_message_of_the_largest_size_that_is_likely(
     until(lambda: link.connected)
     assert link.publish("model", message, retain=True) is not None
     assert link.request(["model"])
-    assert got.get(timeout=30) == message
+    assert got.get(timeout=60) == message
     link.close()
 
 
@@ -407,7 +407,7 @@ def test_tls_with_a_certificate_and_a_password(guarded):
     link.start()
     until(lambda: link.connected)
     link.publish("t", b"1")
-    assert got.get(timeout=10) == b"1"
+    assert got.get(timeout=60) == b"1"
     link.close()
 
 
@@ -459,7 +459,7 @@ def test_the_will_of_a_killed_device_is_published(mosquitto):
         assert device.stdout.readline() == "ready\n"
         assert statuses.empty()
         os.kill(device.pid, signal.SIGKILL)
-        assert statuses.get(timeout=10) == OFFLINE
+        assert statuses.get(timeout=60) == OFFLINE
     watcher.close()
 
 
@@ -478,9 +478,9 @@ def test_the_status_is_retained_and_told_again_after_each_connection(mosquitto):
     watcher = Link(BrokerConfig(port=mosquitto.port), "watcher")
     watcher.subscribe(topic, lambda _t, p: statuses.put(json.loads(p)), 999)
     watcher.start()
-    assert statuses.get(timeout=10)["reasons"] == ["no list"]
+    assert statuses.get(timeout=60)["reasons"] == ["no list"]
     status.set(Status(state="offline"))
-    assert statuses.get(timeout=10)["state"] == "offline"
+    assert statuses.get(timeout=60)["state"] == "offline"
     link.close()
     time.sleep(0.1)
     assert statuses.empty(), "a clean end has no will"
@@ -505,7 +505,7 @@ def test_an_oversize_message_is_dropped_and_said(mosquitto, caplog):
     until(lambda: link.connected)
     link.publish("big", b"x" * 11)
     link.publish("big", b"y" * 10)
-    assert got.get(timeout=10) == b"y" * 10
+    assert got.get(timeout=60) == b"y" * 10
     assert "message of 11 bytes on big dropped: at most 10" in caplog.text
     link.close()
 
@@ -524,7 +524,7 @@ def test_a_callback_that_fails_does_not_end_the_session(mosquitto, caplog):
     until(lambda: link.connected)
     link.publish("t", b"1")
     link.publish("t", b"2")
-    assert [got.get(timeout=10), got.get(timeout=10)] == [b"1", b"2"]
+    assert [got.get(timeout=60), got.get(timeout=60)] == [b"1", b"2"]
     assert "a bug" in caplog.text
     link.close()
 
@@ -539,11 +539,11 @@ def test_what_is_requested_comes_in_order_and_not_after_its_release(mosquitto):
     for name in ("t/2", "t/1", "t/3"):
         link.publish(name, name.encode(), retain=True)
     assert link.request(["t/3", "t/1"])
-    assert [got.get(timeout=10) for _ in range(2)] == [("t/3", b"t/3"), ("t/1", b"t/1")]
+    assert [got.get(timeout=60) for _ in range(2)] == [("t/3", b"t/3"), ("t/1", b"t/1")]
     link.release(["t/3", "t/1"])
     link.publish("t/1", b"later", retain=True)
     assert link.request(["t/2"])
-    assert got.get(timeout=10) == ("t/2", b"t/2")
+    assert got.get(timeout=60) == ("t/2", b"t/2")
     link.close()
 
 
@@ -554,7 +554,7 @@ def test_a_lost_connection_is_told(mosquitto):
     link.start()
     until(lambda: link.connected)
     mosquitto.kill()
-    assert lost.get(timeout=10)
+    assert lost.get(timeout=60)
     link.close()
 
 

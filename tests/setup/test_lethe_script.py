@@ -94,7 +94,7 @@ class System:
     def lethe(self, *args: str, script: Path | None = None, **env: str) -> tuple[int, str, str]:
         """Run ./lethe from another folder; return exit code, stdout, stderr."""
         process = self.start(*args, script=script, **env)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=60)
         return process.returncode, out, err
 
     def called(self) -> str:
@@ -204,7 +204,7 @@ def test_a_half_made_environment_is_made_anew(system: System) -> None:
 
 def test_two_at_once_set_up_once(system: System) -> None:
     both = [system.start("doctor") for _ in range(2)]
-    assert [p.communicate(timeout=30)[0] for p in both] == ["ran in /: <doctor>"] * 2
+    assert [p.communicate(timeout=60)[0] for p in both] == ["ran in /: <doctor>"] * 2
     assert system.called().count("-m venv") == 1
 
 

@@ -282,6 +282,34 @@ PICTURE_QUALITIES = (85, 70, 50, 30)
 PICTURE_MARGIN = 0.1
 """What is shown around the box of the face, in parts of its longer side."""
 
+# --- Updates (edge.update) -----------------------------------------------------------------------
+MAX_ANNOUNCEMENT_BYTES = 32 * 1024
+MAX_BUNDLE_BYTES = 2 * 1024 * 1024 * 1024
+"""Largest update bundle; a slot holds half of it."""
+UPDATE_REASON_CHARS = 512
+UPDATE_CHECK_S = 5.0
+"""So often it is looked whether an update may go on."""
+UPDATE_RETRY_FIRST_S = 30.0
+UPDATE_RETRY_MAX_S = 3600.0
+"""A download that broke off goes on after 30, 60, 120, … at most 3,600 s."""
+UPDATE_CHUNK_BYTES = 256 * 1024
+UPDATE_READ_S = 30.0
+"""A server that sends nothing for so long has failed."""
+UPDATE_SLOW_S = 60.0
+UPDATE_SLOW_BYTES = 256 * 1024
+"""One that sends less than this in that time is too slow: the next address is tried."""
+UPDATE_REDIRECTS = 5
+UPDATE_RESERVE_BYTES = 128 * 1024 * 1024
+"""So much of the disk a download leaves free: room for a full outbox and two lists."""
+UPDATE_STEP_PERCENT = 5
+"""Progress is reported in such steps."""
+UPDATE_FAILURES_KEPT = 16
+MAX_UPDATE_RECORD_BYTES = 64 * 1024
+UPDATE_INSTALL_S = 3600.0
+"""An installation that gives no result for so long has failed; under emulation it takes minutes."""
+UPDATE_WATCH_S = 5.0
+"""How often the owner's side looks at its devices."""
+
 # --- Doctor ------------------------------------------------------------------------------------
 DOCTOR_MEMORY_BYTES = 512 * 1024 * 1024
 DOCTOR_DISK_BYTES = 128 * 1024 * 1024

@@ -16,7 +16,9 @@ from firmware.recipe import HERE
 
 RELEASE = "jammy"
 """What L4T r36 (JetPack 6) is made from; its Python 3.10 is too old, python3.11 is in universe."""
-UNITS = ("lethe-good.service", "lethe-goback.service")
+UNITS = (
+    "lethe-good.service", "lethe-goback.service", "lethe-install.path", "lethe-install.service"
+)  # fmt: skip
 
 
 def build(options: Options, steps: Steps) -> tuple[Path, Path]:
@@ -49,7 +51,7 @@ def make_overlay(options: Options, version: str) -> Path:
     dropin = "lethe-selftest.service.d"
     shutil.copytree(rootfs.UPDATES / dropin, system / dropin)
     (system / "multi-user.target.wants").mkdir()
-    for unit in ("lethe-selftest.service", "lethe-good.service"):
+    for unit in ("lethe-selftest.service", "lethe-good.service", "lethe-install.path"):
         (system / "multi-user.target.wants" / unit).symlink_to(f"../{unit}")
     (system / "local-fs.target.wants").mkdir()
     for unit in ("data.mount", "var-lib-lethe.mount"):

@@ -18,7 +18,7 @@ PYTHON, GLIBC = "3.13", 41
 """Debian 13's."""
 ENABLED = (
     "systemd-networkd", "systemd-resolved", "systemd-timesyncd", "lethe", "lethe-selftest",
-    "lethe-good", "lethe-grow",
+    "lethe-good", "lethe-grow", "lethe-install.path",
 )  # fmt: skip
 MASKED = (
     "getty@.service", "serial-getty@.service", "apt-daily.timer", "dpkg-db-backup.timer",

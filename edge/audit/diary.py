@@ -141,8 +141,10 @@ class Diary:
             self._refusals[what] = (steady, 0)
             self._log.append(audit.Refused(what=what, reason=_short(reason), more=more))
 
-    def note(self, entry: audit.Configured | audit.Ordered) -> None:
-        """Record a new configuration, or a command that was carried out."""
+    def note(
+        self, entry: audit.Configured | audit.Ordered | audit.Updated | audit.NotUpdated
+    ) -> None:
+        """Record a new configuration, a command that was carried out, or an update's end."""
         self._log.append(entry)
 
     def hour_is_over(self) -> bool:

@@ -196,6 +196,38 @@ class Ordered(_Entry, frozen=True, kw_only=True, tag="ordered"):
     by: Text
 
 
+class Updated(_Entry, frozen=True, kw_only=True, tag="updated"):
+    """A new version was installed, has passed its self-test, and was kept.
+
+    Attributes:
+        what: was replaced.
+        before: the version before; of models, the first 16 hex digits of the bundle's SHA-256.
+        version: the one that runs now, likewise.
+        sha256: of the bundle, hex.
+    """
+
+    what: Literal["software", "models"] = "software"
+    before: Text
+    version: Text
+    sha256: Hash
+
+
+class NotUpdated(_Entry, frozen=True, kw_only=True, tag="not-updated"):
+    """A new version could not be installed, or was gone back from.
+
+    Attributes:
+        what: was to be replaced.
+        version: of it; of models, the first 16 hex digits of the bundle's SHA-256.
+        sha256: of the bundle, hex.
+        reason: why.
+    """
+
+    what: Literal["software", "models"] = "software"
+    version: Text
+    sha256: Hash
+    reason: Text
+
+
 class Degraded(_Entry, frozen=True, kw_only=True, tag="degraded"):
     """What is wrong has changed; nothing is wrong where `reasons` is empty."""
 
@@ -261,6 +293,8 @@ Entry: TypeAlias = (
     | Refused
     | Configured
     | Ordered
+    | Updated
+    | NotUpdated
     | Degraded
     | ClockJumped
     | Repaired

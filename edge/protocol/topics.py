@@ -53,3 +53,8 @@ def telemetry(root: str, device_id: str) -> str:
 def status(root: str, device_id: str) -> str:
     """Device to owner, QoS 1, retained, also the last will: online or not, and why degraded."""
     return f"{root}/device/{device_id}/status"
+
+
+def update(root: str, device_id: str) -> str:
+    """Device to operator, QoS 1, retained: how its updates stand, signed."""
+    return f"{root}/device/{device_id}/update"

@@ -10,9 +10,10 @@ import pytest
 COMMON = Path(__file__).resolve().parents[2] / "firmware" / "common"
 DEVICE = COMMON.parents[1] / "ota" / "device"
 HOST = Path("/usr/lib/systemd/system")
-UNITS = sorted(
+SERVICES = sorted(
     p.name for p in [*COMMON.glob("systemd/*.service"), *COMMON.glob("updates/*.service")]
 )
+UNITS = [*SERVICES, "lethe-install.path"]
 EXPOSURE = {"lethe.service": 2.0, "lethe-selftest.service": 2.0, "lethe-grow.service": 8.0}
 """Most that `systemd-analyze security` may say. Those that speak to RAUC as root may have 4; the
 one that writes the partition table runs for a moment, before anything else."""
@@ -46,7 +47,7 @@ def test_systemd_reads_every_line(root, unit):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("unit", SERVICES)
 def test_exposure(root, unit):
     most = EXPOSURE.get(unit, 4.0)
     done = subprocess.run(

@@ -1,0 +1,143 @@
+"""The system that a device runs on: its slots, the part that may write them, its power.
+
+The device is not root. What it cannot do itself is asked of `lethe-install.service`, a small unit
+that runs as root when a request lies in a folder of the device's (`ota/device/install`): RAUC
+installs, or the machine restarts. The answers lie where only root writes. RAUC checks a bundle's
+signature whoever asks.
+"""
+
+from __future__ import annotations
+
+import configparser
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from edge import limits
+from edge.files import private_folder, read_small, write_atomically
+
+Request = Literal["install", "install-older", "cancel", "restart"]
+_PROGRESS = re.compile(r"^ *(\d{1,3})% ", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where things are on Lethe's images; other places in tests.
+
+    Attributes:
+        root: of the file system.
+    """
+
+    root: Path = Path("/")
+
+    @property
+    def folder(self) -> Path:
+        """The device's folder for bundles and requests."""
+        return self.root / "var/lib/lethe/update"
+
+    @property
+    def compatible(self) -> str:
+        """The kind of device that RAUC takes bundles for; empty without slots."""
+        config = configparser.ConfigParser(interpolation=None, strict=False)
+        try:
+            config.read_string(_text(self.root / "etc/rauc/system.conf"))
+        except configparser.Error:
+            return ""
+        return config.get("system", "compatible", fallback="")
+
+    def release(self, name: str) -> str:
+        """Return a field of os-release, such as VERSION_ID; empty if it has none.
+
+        On a system that is not ours (L4T), ours lies beside the application.
+        """
+        ours, system = (self.root / f"usr/lib/{f}os-release" for f in ("lethe/", ""))
+        for line in _text(ours if ours.exists() else system).splitlines():
+            key, _, value = line.partition("=")
+            if key == name:
+                return "".join(shlex.split(value)[:1])
+        return ""
+
+    @property
+    def boot(self) -> str:
+        """Which start of the machine this is."""
+        return _text(self.root / "proc/sys/kernel/random/boot_id").strip()
+
+    @property
+    def kept(self) -> bool:
+        """Whether the version that runs has been marked good (docs/adr/0021)."""
+        build = self.release("BUILD_ID")
+        return bool(build) and _text(self.root / "data/ota/kept").strip() == build
+
+    def gone_back(self, version: str) -> str:
+        """Return why a version was not kept, as it said itself before it restarted."""
+        told: dict[str, str] = {}
+        for line in _text(self.root / "data/ota/failed").splitlines():
+            key, _, value = line.partition("=")
+            told[key] = value
+        if told.get("version") != version:
+            return "it did not get as far as saying why: the boot loader went back"
+        reason = told.get("reason") or "self-test: " + told.get("verdict", "")
+        return reason[: limits.UPDATE_REASON_CHARS]
+
+    @property
+    def powered(self) -> bool | None:
+        """Whether it runs on mains power; None if it has a battery, and nothing says so.
+
+        Linux ABI, /sys/class/power_supply. A machine without any supply there has no battery.
+        """
+        supplies = [*sorted((self.root / "sys/class/power_supply").glob("*"))]
+        kinds = {supply: _text(supply / "type").strip() for supply in supplies}
+        mains = [s for s, kind in kinds.items() if kind in ("Mains", "USB", "Wireless")]
+        if any(_text(supply / "online").strip() == "1" for supply in mains):
+            return True
+        if "Battery" in kinds.values():
+            states = {_text(s / "status").strip() for s, kind in kinds.items() if kind == "Battery"}
+            if "Discharging" in states:
+                return False
+            return True if states <= {"Charging", "Full", "Not charging"} else None
+        return not mains
+
+    def ask(self, request: Request) -> None:
+        """Ask root's part for something; what it answered before is void.
+
+        Raises:
+            StorageUnavailable: the request cannot be written.
+        """
+        write_atomically(private_folder(self.folder) / "request", f"{request}\n".encode())
+
+    @property
+    def asked(self) -> bool:
+        """Whether a request has not been taken up yet."""
+        return (self.folder / "request").exists()
+
+    @property
+    def progress(self) -> int:
+        """How far RAUC is, percent."""
+        found = _PROGRESS.findall(_text(self.root / "run/lethe-install/output"))
+        return min(int(found[-1]), 100) if found else 0
+
+    @property
+    def result(self) -> str:
+        """What came of the last installation: "installed", "failed", or empty: none yet."""
+        return _text(self.root / "run/lethe-install/result").strip()
+
+    @property
+    def problem(self) -> str:
+        """Why the last installation failed, in RAUC's words."""
+        said = _text(self.root / "run/lethe-install/output")
+        for line in reversed(said.splitlines()):
+            if line.startswith("LastError: "):
+                return line.removeprefix("LastError: ")[: limits.UPDATE_REASON_CHARS]
+        return (said.strip().splitlines() or ["RAUC said nothing"])[-1][
+            : limits.UPDATE_REASON_CHARS
+        ]
+
+
+def _text(path: Path) -> str:
+    """Return a small text file; empty where there is none."""
+    try:
+        return read_small(path, limits.MAX_UPDATE_RECORD_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return ""

@@ -41,6 +41,8 @@ from edge.protocol.signing import canonical
 from edge.protocol.status import OFFLINE, ListInForce, Status, Telemetry
 from edge.storage_key import storage_key
 from edge.trust.client import Trust, read_root
+from edge.update.machine import SYSTEM, Machine
+from edge.update.open import FOLLOWER, Updates
 from edge.vision.engine import Vision
 from edge.vision.pace import NORMAL, Intervals, Pace
 from edge.watchlist.authorisation import Place, Tightening
@@ -86,6 +88,7 @@ class Device:
         intervals: Intervals = NORMAL,
         now: Callable[[], float] = time.time,
         vouch: Callable[[], str] = source,
+        machine: Machine = SYSTEM,
     ) -> None:
         """Load the models, open the state and prepare everything; nothing is sent yet.
 
@@ -96,6 +99,7 @@ class Device:
             intervals: how often faces are looked for.
             now: wall clock, seconds since 1970.
             vouch: what vouches for it.
+            machine: the system it runs on.
 
         Raises:
             LetheError: the models, keys, folders or the camera cannot be used; the message says
@@ -159,7 +163,7 @@ class Device:
             fleet_root,
             state_dir / "trust",
             on_change=self._report_status,
-            on_refusal=lambda reason: self._audit.refuse("list", reason),
+            on_refusal=self._record_refusal,
         )
         self._trust.follow(
             "list",
@@ -169,6 +173,18 @@ class Device:
                 device=device,
                 key=opening_key(state_dir),
             ),
+        )
+        self._updates = Updates(
+            config,
+            machine,
+            self._link,
+            self._trust,
+            key=self._key,
+            diary=self._audit,
+            clock=self._clock,
+            candidate=lambda: self._reports.in_view,
+            armed=lambda: self._lists.current() is not None,
+            now=now,
         )
         self._pipeline = Pipeline(
             self._vision,
@@ -192,6 +208,9 @@ class Device:
         )
         log_file = AuditLog(folder, now=self._now, certain=lambda: self._clock.read().least)
         return Diary(log_file, started, now=self._now)
+
+    def _record_refusal(self, reason: str) -> None:
+        self._audit.refuse("update" if reason.startswith(f"{FOLLOWER}:") else "list", reason)
 
     def _list_in_use(self) -> Gallery | None:
         """Return the list to judge the next frame by, once it is recorded that it is used."""
@@ -237,6 +256,7 @@ class Device:
         self._trust.start()
         self._link.start()
         self._publisher.start()
+        self._updates.start()
         self._vision.start(self._report_status)
         health = threading.Thread(target=self._watch_health, name="health", daemon=True)
         health.start()
@@ -290,6 +310,7 @@ class Device:
         self._reports.save()
         if not self._publisher.flush(limits.FLUSH_S):
             log.warning("%d events wait in the outbox for the next start", len(self._outbox))
+        self._updates.close()
         self._trust.close()
         self._lists.close()
         self._audit.close()

@@ -186,6 +186,17 @@ class TelemetryConfig(_Section):
     prometheus_port: Annotated[int, Meta(ge=0, le=65535)] = 0
 
 
+class UpdateConfig(_Section):
+    """How new versions come.
+
+    Attributes:
+        ca_file: PEM file of the authority that certifies the servers which hold bundles; those of
+            the system if none is given.
+    """
+
+    ca_file: str | None = None
+
+
 class HomeAssistantConfig(_Section):
     """Whether the device introduces itself to Home Assistant.
 
@@ -211,6 +222,7 @@ class Config(_Section):
     vision: VisionConfig = VisionConfig()
     events: EventsConfig = EventsConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
+    update: UpdateConfig = UpdateConfig()
     home_assistant: HomeAssistantConfig = HomeAssistantConfig()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -305,6 +317,7 @@ def _anchor(config: Config, base: Path) -> Config:
             cert_file=optional(config.broker.cert_file),
             key_file=optional(config.broker.key_file),
         ),
+        update=replace(config.update, ca_file=optional(config.update.ca_file)),
         fleet=replace(config.fleet, root=absolute(config.fleet.root)),
         vision=replace(
             config.vision,

@@ -14,9 +14,11 @@ from typing import Any
 import msgspec
 
 from edge.protocol import audit, event
+from edge.protocol.announcement import Announcement
 from edge.protocol.party import Party
 from edge.protocol.policy import Policy
 from edge.protocol.status import Status, Telemetry
+from edge.protocol.update import Update
 from edge.protocol.watchlist import Authorisation
 
 SCHEMAS: dict[str, type[msgspec.Struct]] = {
@@ -31,6 +33,8 @@ SCHEMAS: dict[str, type[msgspec.Struct]] = {
     "audit-record.schema.json": audit.Record,
     "status.schema.json": Status,
     "telemetry.schema.json": Telemetry,
+    "update.schema.json": Update,
+    "announcement.schema.json": Announcement,
     "authorisation.schema.json": Authorisation,
     "party.schema.json": Party,
     "policy.schema.json": Policy,

@@ -14,7 +14,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge.errors import BadInput
-from edge.protocol import audit, event, status
+from edge.protocol import announcement, audit, event, status, update
 from fleet.archive import unwrap
 from fleet.ledger import Keys, Ledger, Refused
 
@@ -48,6 +48,18 @@ def read_telemetry(message: bytes) -> None:
     """Read telemetry."""
     with contextlib.suppress(BadInput):
         status.parse_telemetry(message)
+
+
+def read_announcement(message: bytes) -> None:
+    """Read an announcement of firmware, and order its version."""
+    with contextlib.suppress(BadInput):
+        announcement.precedence(announcement.decode(message).version)
+
+
+def read_update(message: bytes) -> None:
+    """Read what a device says of its updates: its form, and its signature."""
+    with contextlib.suppress(BadInput):
+        update.decode(message, "camera-1", [_KEY.public_key()])
 
 
 def read_audit(message: bytes) -> None:
@@ -90,5 +102,30 @@ TARGETS: dict[str, tuple[Callable[[bytes], None], list[bytes]]] = {
         ],
     ),
     "audit": (read_audit, [_RECORD]),
+    "announcement": (
+        read_announcement,
+        [
+            announcement.encode(
+                announcement.Announcement(
+                    compatible="lethe-qemu", version="1.2.3-rc.1", size=1, sha256="0" * 64,
+                    urls=("https://example.org/b",),
+                    rollout=announcement.Rollout(percent=10, steps=(50, 100), halted="x"),
+                    window=announcement.Window(begin="02:00", end="04:00"),
+                )
+            )
+        ],
+    ),
+    "update": (
+        read_update,
+        [
+            update.encode(
+                update.Update(
+                    device="camera-1", time=datetime.fromtimestamp(_NOW, UTC),
+                    software=update.Software(state="waiting", version="1.0.0", reason="x"),
+                ),
+                _KEY,
+            )
+        ],
+    ),
 }  # fmt: skip
 """Name to target and seeds."""

@@ -140,15 +140,18 @@ def test_without_a_match_nothing_about_people_leaves_the_device(tmp_path, clip, 
     told = [message for message in systemd[0]() if not message.startswith("STATUS=")]
     assert (told[0], told[-1]) == ("READY=1", "STOPPING=1")
     assert set(told[1:-1]) <= {"WATCHDOG=1"}
-    # What was published: where the audit log stood at the start; the telemetry of the start; and
-    # the status, in it nothing but the list and the device.
+    # What was published: where the audit log stood at the start; the telemetry of the start; how
+    # updates stand; and the status, in it nothing but the list and the device.
     publications = recorder.publications()
     events = [payload for topic, payload in publications if topic.endswith("/event")]
     assert [type(parse(payload).data) for payload in events] == [AuditHead]
     telemetry = [payload for topic, payload in publications if topic.endswith("/telemetry")]
     assert parse_telemetry(telemetry[0]).frames == "unknown"
     statuses = [payload for topic, payload in publications if topic.endswith("/status")]
-    assert len(events) + len(telemetry) + len(statuses) == len(publications)
+    updates = [payload for topic, payload in publications if topic.endswith("/update")]
+    assert set(json.loads(updates[0])) == {"device", "time", "software", "models", "signature"}
+    assert len(set(updates)) == 1  # of the start; again after a connection
+    assert len(events) + len(telemetry) + len(statuses) + len(updates) == len(publications)
     for payload in statuses:
         status = json.loads(payload)
         assert set(status) <= {"state", "software", "list", "accelerators", "reasons"}
@@ -156,7 +159,8 @@ def test_without_a_match_nothing_about_people_leaves_the_device(tmp_path, clip, 
         assert set(status["list"] or {}) <= {"id", "version", "expires"}
         assert not any(char.isdigit() for reason in status["reasons"] for char in reason), status
     # Nor is there anything hidden in between: what else was sent asks for topics, by their names.
-    assert len(recorder.sent) - len(events[0]) - sum(map(len, telemetry)) < 3000
+    known = len(events[0]) + sum(map(len, telemetry)) + sum(map(len, updates))
+    assert len(recorder.sent) - known < 3000
     assert b"candidate" not in recorder.sent
     # What was stored: the device's own keys, its list, encrypted; the outbox holds no event.
     files = {p.relative_to(home).as_posix() for p in home.rglob("*") if p.is_file()} - {

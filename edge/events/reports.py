@@ -73,6 +73,11 @@ class Reports:
             self._ids[-sequence] = identifier  # below zero: of no sighting of this run
             self._waiting.append(_Waiting(-sequence, partial(_restarted, entry), ends=True))
 
+    @property
+    def in_view(self) -> bool:
+        """Whether a candidate was told of whose end was not told yet."""
+        return bool(self._ids)
+
     def candidate(self, match: Match) -> None:
         """Tell of a candidate."""
         decision = match.decision

@@ -28,6 +28,16 @@ _EVENT = (
     "{% endif %}"
 )
 """Other kinds of events render as nothing, which Home Assistant passes over."""
+_UPDATE = (
+    "{% set s = value_json.software %}"
+    "{% set busy = s.state in ['downloading', 'installing', 'restarting', 'trying'] %}"
+    "{{ {'installed_version': s.version,"
+    " 'latest_version': s.target if s.target and s.state != 'refused' else s.version,"
+    " 'in_progress': busy, 'update_percentage': s.percent if busy else none,"
+    " 'release_summary': (s.state ~ ': ' ~ s.reason)[:255] if s.reason else none} | tojson }}"
+)
+"""Keys of Home Assistant's MQTT update entity. There is no command topic: what is installed is
+signed by the fleet, and nothing that the broker or Home Assistant says installs anything."""
 
 
 def discovery_topic(prefix: str, device_id: str) -> str:
@@ -95,6 +105,10 @@ def discovery(root: str, device_id: str, *, profile: str, software: str) -> dict
                 "{{ value_json.list.expires | as_datetime if value_json.list else 'None' }}",
                 device_class="timestamp",
             ),
+            "update": entity(
+                "update", "update", "Software", topics.update(root, device_id), _UPDATE
+            )
+            | {"device_class": "firmware", "entity_category": "diagnostic"},
             "frames": diagnostic(
                 "frames", "Frames", telemetry, "{{ value_json.frames }}",
                 device_class="enum", options=["ok", "few", "none", "unknown"],

@@ -135,6 +135,10 @@ class Machine:
         ]
 
 
+SYSTEM = Machine()
+"""The one that this runs on."""
+
+
 def _text(path: Path) -> str:
     """Return a small text file; empty where there is none."""
     try:

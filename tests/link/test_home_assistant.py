@@ -20,7 +20,8 @@ DOCUMENT = discovery("lethe", "gate-3", profile="fixed", software="1")
 def test_every_topic_that_is_named_is_one_of_the_device():
     found = set(re.findall(r"lethe/device/[^\"]+", json.dumps(DOCUMENT)))
     assert found == {
-        topic("lethe", "gate-3") for topic in (topics.event, topics.status, topics.telemetry)
+        topic("lethe", "gate-3")
+        for topic in (topics.event, topics.status, topics.telemetry, topics.update)
     }
 
 
@@ -35,6 +36,11 @@ def test_every_kind_of_event_that_is_shown_exists():
     template = DOCUMENT["components"]["candidate"]["value_template"]
     shown = set(re.findall(r"lethe\.[a-z]+\.[a-z]+\.v1", template))
     assert shown < set(event.KINDS)
+
+
+def test_nothing_is_installed_from_there():
+    """Home Assistant offers an update's installation where there is a command topic."""
+    assert "command_topic" not in json.dumps(DOCUMENT["components"]["update"])
 
 
 @pytest.mark.parametrize("device", ["gate-3", "a.b", "A_b-c.9"])

@@ -95,7 +95,7 @@ def test_the_jetsons_overlay_is_complete(tmp_path):
         assert script.stat().st_mode & stat.S_IXUSR, script
     wanted = overlay / "usr/lib/systemd/system/multi-user.target.wants"
     assert {path.name for path in wanted.iterdir()} == {
-        "lethe-selftest.service", "lethe-good.service",
+        "lethe-selftest.service", "lethe-good.service", "lethe-install.path",
     }  # fmt: skip
     assert "/usr/lib/lethe/os-release" in (overlay / "usr/lib/lethe/ota/good").read_text()
 

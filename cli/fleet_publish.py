@@ -14,15 +14,20 @@ from fleet.repository import Repository
 
 
 def bring(
-    folder: Path, passphrase: bytes | None, settings: BrokerConfig, *, everything: bool = False
+    folder: Path,
+    passphrase: bytes | None,
+    settings: BrokerConfig,
+    *,
+    everything: bool = False,
+    quiet: bool = False,
 ) -> None:
-    """Bring the state in a fleet's folder to the broker and say what was sent.
+    """Bring the state in a fleet's folder to the broker and say what was sent, unless quiet.
 
     Raises:
         BrokerUnavailable: it does not take it; `fleet publish` tries again.
         ConfigError: the broker holds a newer state.
     """
-    with locked(folder), Progress(transient=True) as progress:
+    with locked(folder), Progress(transient=True, disable=quiet) as progress:
         task = progress.add_task("publishing", total=None)
         done = bringing.publish(
             Repository.existing(folder, passphrase),
@@ -30,6 +35,8 @@ def bring(
             everything=everything,
             on_progress=lambda n, total: progress.update(task, completed=n, total=total),
         )
+    if quiet:
+        return
     typer.echo(
         f"{settings.host}:{settings.port}: {done.sent} messages, {done.bytes} bytes"
         + (f", {done.cleared} topics emptied" if done.cleared else "")

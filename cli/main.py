@@ -27,7 +27,7 @@ COMMANDS = {
     "selftest": "Do the main job on built-in pictures: does this version work here?",
     "image": "Build the flashable image of a target.",
     "deb": "Build the Debian package, for those who keep their own system.",
-    "ota": "Make update keys and signed update bundles.",
+    "ota": "Sign updates, announce them to a fleet, follow and stop them.",
     "test": "Run every check and test of the project.",
 }
 """Command and its line in the help. Each is the `app` of the module `cli.<command>`."""

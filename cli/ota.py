@@ -1,4 +1,4 @@
-"""`./lethe ota`: update keys and signed update bundles."""
+"""`./lethe ota`: update keys, signed update bundles, and their way to the devices of a fleet."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from cli import ota_rollout
 from edge.errors import BadInput
 from firmware.build import Record
 from firmware.host import BUNDLE_TOOLS, need
@@ -17,7 +18,8 @@ from ota import bundle as bundles
 from ota import keys as keys_module
 from ota.limits import SIGNER_DAYS
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Sign updates.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Sign updates, announce them.")
+app.registered_commands += ota_rollout.app.registered_commands
 
 Keys = Annotated[Path, typer.Option(help="Folder with the update keys.")]
 DEFAULT_KEYS = Path("build/ota-keys")

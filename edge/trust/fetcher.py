@@ -23,13 +23,15 @@ from edge.protocol import topics
 class Shelf:
     """Retained topics below a common one, and a sentinel. Read by one thread at a time."""
 
-    def __init__(self, link: Link, prefix: str) -> None:
+    def __init__(self, link: Link, prefix: str, sentinel: str = topics.SENTINEL) -> None:
         """Listen for what will be asked; nothing is asked yet.
 
         Args:
             link: session with the broker.
             prefix: of the topics, with the slash at its end.
+            sentinel: path of a topic below it that is always retained.
         """
+        self._sentinel = sentinel
         self._link = link
         self._prefix = prefix
         self._changed = threading.Condition()
@@ -65,9 +67,9 @@ class Shelf:
         self._fail(BrokerUnavailable("the device is stopping"))
 
     def _read(self, wanted: dict[str, int]) -> dict[str, bytes]:
-        asked = [self._prefix + path for path in (*wanted, topics.SENTINEL)]
+        asked = [self._prefix + path for path in (*wanted, self._sentinel)]
         with self._changed:
-            self._awaited = {**wanted, topics.SENTINEL: limits.MAX_TIMESTAMP_BYTES}
+            self._awaited = {**wanted, self._sentinel: limits.MAX_TIMESTAMP_BYTES}
             self._came = {}
             self._problem = BrokerUnavailable("the device is stopping") if self._closed else None
         try:
@@ -86,7 +88,7 @@ class Shelf:
         while True:
             if self._problem is not None:
                 raise self._problem
-            if topics.SENTINEL in self._came:
+            if self._sentinel in self._came:
                 return
             if not self._changed.wait(limits.FETCH_S):
                 raise BrokerUnavailable(

@@ -387,7 +387,7 @@ def status(
                 "expires": md.signed.expires.isoformat() if md else None,
                 "threshold": role.threshold,
                 "keys": [keyid[:12] for keyid in role.keyids],
-                "targets": sorted(md.signed.targets)
+                "targets": sorted(repository.signed_by(name))
                 if md and isinstance(md.signed, Targets)
                 else [],
             }

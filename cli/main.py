@@ -16,6 +16,7 @@ COMMANDS = {
     "demo": "Show it at work on a made-up scene: no camera, broker or key needed.",
     "run": "Run the device: camera, watchlist, events.",
     "identity": "Make this device's keys, for its fleet to register.",
+    "config": "What devices are to do: show, set, compare.",
     "fleet": "Keys, devices, lists of a fleet, and their way to the broker (for its operator).",
     "watchlist": "Enrol, sign, publish and revoke (for the owner of a list).",
     "events": "Follow and verify what devices report.",

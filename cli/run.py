@@ -10,7 +10,9 @@ import typer
 
 from edge import config as configuration
 from edge.app import Device
-from edge.ending import when_asked_to_end
+from edge.ending import begin_again, when_asked_to_end
+from edge.errors import LetheError
+from edge.settings.keeper import Configuration
 
 app = typer.Typer(add_completion=False)
 
@@ -29,13 +31,24 @@ def run(
     source: Annotated[str | None, typer.Option(help="Watch this instead of camera.source.")] = None,
 ) -> None:
     """Run the device: camera, watchlist, events. Ends on SIGTERM, Ctrl-C, or at a file's end."""
-    settings = configuration.load(config, source=source)
+    local = configuration.load(config, source=source)
+    pinned = frozenset({"camera.source"}) if source else frozenset[str]()
+    settings = Configuration(local, pinned=pinned)
     logging.basicConfig(
-        level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s"
+        level=settings.config.log_level.upper(), format="%(levelname)s %(name)s: %(message)s"
     )
-    device = Device(settings)
-    when_asked_to_end(device.stop)
-    report = device.run()
+    try:
+        device = Device(settings)
+        when_asked_to_end(device.stop)
+        report = device.run()
+    except Exception as error:
+        reason = str(error) if isinstance(error, LetheError) else f"{type(error).__name__}: {error}"
+        if not settings.go_back(reason):
+            raise
+        logging.getLogger(__name__).exception("the configuration on trial does not work")
+        begin_again()
+    if report.again:
+        begin_again()
     # How many faces there were stays here: what goes to stderr, a journal keeps.
     typer.echo(
         f"{report.counters.frames} frames, {report.sent_bytes} bytes upstream; "

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
-import msgspec
 
 from edge import __version__, limits
-from edge.audit.diary import Diary
+from edge.audit.diary import Diary, What
 from edge.audit.log import AuditLog
 from edge.camera.base import Camera
 from edge.camera.open import open_camera
-from edge.config import Config
+from edge.config import Config, WatchlistConfig
 from edge.errors import FrameError, StorageUnavailable
 from edge.events.outbox import Outbox
 from edge.events.publisher import Publisher
@@ -25,20 +24,23 @@ from edge.events.reports import Reports
 from edge.files import private_folder
 from edge.health.clock import Clock, source
 from edge.health.indicator import open_indicator
-from edge.health.metrics import MetricsServer
+from edge.health.metrics import Metrics
 from edge.health.notify import ServiceManager
 from edge.health.position import open_position
 from edge.health.telemetry import Monitor
 from edge.identity import device_key, opening_key, registration
 from edge.inference.open import BackEnds
+from edge.link.introduction import Introduction
 from edge.link.session import Link
 from edge.link.status import StatusPublisher
 from edge.pipeline import Counters, Observer, Pipeline
 from edge.protocol import audit, event, topics
-from edge.protocol.audit import digest
-from edge.protocol.home_assistant import discovery, discovery_topic
-from edge.protocol.signing import canonical
+from edge.protocol.home_assistant import discovery
 from edge.protocol.status import OFFLINE, ListInForce, Status, Telemetry
+from edge.settings.keeper import Configuration, Reactions
+from edge.settings.layers import fingerprint
+from edge.settings.transport import ConfigurationTransport
+from edge.settings.trial import Evidence
 from edge.storage_key import storage_key
 from edge.trust.client import Trust, read_root
 from edge.update.machine import SYSTEM, Machine
@@ -54,6 +56,9 @@ from edge.watchlist.upkeep import retire_others
 
 log = logging.getLogger(__name__)
 
+_TOLD: dict[str, What] = {"configuration": "configuration", FOLLOWER: "update"}
+"""What follows the fleet's state, as the audit log calls what it was told; else it is lists."""
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -66,6 +71,7 @@ class Report:
         source: state of the camera at the end.
         sent_bytes: topics and payloads sent to the broker.
         waiting: events that are still in the outbox.
+        again: whether it ended to be made anew, with another configuration.
     """
 
     counters: Counters
@@ -74,6 +80,7 @@ class Report:
     source: str
     sent_bytes: int
     waiting: int
+    again: bool
 
 
 class Device:
@@ -81,7 +88,7 @@ class Device:
 
     def __init__(
         self,
-        config: Config,
+        config: Config | Configuration,
         *,
         observer: Observer | None = None,
         camera: Camera | None = None,
@@ -93,7 +100,7 @@ class Device:
         """Load the models, open the state and prepare everything; nothing is sent yet.
 
         Args:
-            config: from `edge.config.load`.
+            config: from `edge.config.load`; or that together with what the fleet has signed.
             observer: sees every processed frame, in this process only; `lethe run` has none.
             camera: instead of the one that the configuration names.
             intervals: how often faces are looked for.
@@ -105,11 +112,13 @@ class Device:
             LetheError: the models, keys, folders or the camera cannot be used; the message says
                 what to do.
         """
-        self._config = config
+        self._settings = config if isinstance(config, Configuration) else Configuration(config)
+        self._config = config = self._settings.config
         self._now = now
         self._stop = threading.Event()
+        self._again = self._asked = False
         self._skipped = 0
-        self._last_frame = time.monotonic()
+        self._began = self._last_frame = time.monotonic()
         self._captured = self._fed = 0
         cv2.setNumThreads(
             1
@@ -145,14 +154,18 @@ class Device:
         )
         self._status = StatusPublisher(self._link, status_topic)
         self._telemetry = StatusPublisher(self._link, topics.telemetry(root, device))
-        if config.home_assistant.discovery:
-            StatusPublisher(self._link, discovery_topic(config.home_assistant.prefix, device)).set(
-                discovery(root, device, profile=config.device.profile, software=__version__)
-            )
+        self._introduction = Introduction(
+            self._link,
+            device,
+            discovery(root, device, profile=config.device.profile, software=__version__),
+        )
+        self._introduction.set(config.home_assistant)
+        self._reported = StatusPublisher(self._link, topics.configuration(root, device))
         self._monitor = Monitor(
             state_dir, live=self._camera.live, period=config.telemetry.period_s, now=now
         )
         self._service = ServiceManager()
+        self._metrics = Metrics(lambda: self._newest)
         self._newest: tuple[Status, Telemetry | None] = (Status(state="online"), None)
         self._position = open_position(config.device)
         self._lists = self._open_lists(private_folder(state_dir / "lists"))
@@ -165,15 +178,11 @@ class Device:
             on_change=self._report_status,
             on_refusal=self._record_refusal,
         )
-        self._trust.follow(
-            "list",
-            ListTransport(
-                self._lists,
-                list_id=config.watchlist.id,
-                device=device,
-                key=opening_key(state_dir),
-            ),
+        self._list_transport = ListTransport(
+            self._lists, list_id=config.watchlist.id, device=device, key=opening_key(state_dir)
         )
+        self._trust.follow("configuration", ConfigurationTransport(self._settings, device))
+        self._trust.follow("list", self._list_transport)
         self._updates = Updates(
             config,
             machine,
@@ -204,13 +213,13 @@ class Device:
             device=self._config.device.id,
             software=__version__,
             models=self._vision.models,
-            configuration=digest(canonical(msgspec.to_builtins(self._config))),
+            configuration=fingerprint(self._config),
         )
         log_file = AuditLog(folder, now=self._now, certain=lambda: self._clock.read().least)
         return Diary(log_file, started, now=self._now)
 
-    def _record_refusal(self, reason: str) -> None:
-        self._audit.refuse("update" if reason.startswith(f"{FOLLOWER}:") else "list", reason)
+    def _record_refusal(self, follower: str, reason: str) -> None:
+        self._audit.refuse(_TOLD.get(follower, "list"), reason)
 
     def _list_in_use(self) -> Gallery | None:
         """Return the list to judge the next frame by, once it is recorded that it is used."""
@@ -230,11 +239,7 @@ class Device:
                 position=device.position,
                 embedder=self._vision.embedder_id,
                 dimension=self._vision.dimension,
-                tightening=Tightening(
-                    purposes=wanted.purposes,
-                    max_entries=wanted.max_entries,
-                    max_validity_s=wanted.max_hours * 3600,
-                ),
+                tightening=_tightening(wanted),
             ),
             ListStore(folder / wanted.id, wanted.id, key.key),
             Senses(
@@ -250,8 +255,15 @@ class Device:
     def run(self) -> Report:
         """Watch until the source ends or `stop` is called, then end cleanly."""
         log.info("camera %s, %s", self._camera.name, self._vision.runtime)
-        port = self._config.telemetry.prometheus_port
-        metrics = MetricsServer(port, lambda: self._newest) if port else None
+        self._metrics.serve(self._config.telemetry.prometheus_port)
+        self._settings.attach(
+            Reactions(
+                apply=self._apply,
+                restart=self._restart,
+                record=self._audit.note,
+                report=self._reported.set,
+            )
+        )
         self._lists.start()
         self._trust.start()
         self._link.start()
@@ -266,16 +278,36 @@ class Device:
                 self._watch()
         finally:
             self._stop.set()
-            self._service.stopping()
+            if self._asked or not self._again:
+                self._service.stopping()
             health.join()
-            if metrics is not None:
-                metrics.close()
+            self._metrics.close()
             report = self._end()
         return report
 
     def stop(self) -> None:
-        """End `run` soon; for signal handlers and other threads."""
+        """End `run` soon, and for good; for signal handlers and other threads."""
+        self._asked = True
         self._stop.set()
+
+    def _restart(self) -> None:
+        self._again = True
+        self._stop.set()
+
+    def _apply(self, config: Config) -> None:
+        """Put in force what counts at once; runs on the trust thread."""
+        before, self._config = self._config, config
+        logging.getLogger().setLevel(config.log_level.upper())
+        self._pipeline.adjust(
+            pictures=config.events.pictures, fpir_target=config.vision.fpir_target
+        )
+        self._monitor.pace(config.telemetry.period_s)
+        self._metrics.serve(config.telemetry.prometheus_port)
+        self._introduction.set(config.home_assistant)
+        if _tightening(config.watchlist) != _tightening(before.watchlist):
+            self._lists.tighten(_tightening(config.watchlist))
+            self._list_transport.forget()  # what was refused may be taken now
+            self._trust.again()
 
     def _await_list(self) -> bool:
         """Wait for a list before a file is begun: unlike a live source it would pass unseen."""
@@ -328,6 +360,7 @@ class Device:
             source=self._camera.state,
             sent_bytes=self._link.sent_bytes,
             waiting=waiting,
+            again=self._again and not self._asked,
         )
 
     def _watch_health(self) -> None:
@@ -348,7 +381,20 @@ class Device:
         self._save_clock()
         self._report_status()
         self._report_telemetry()
+        self._settings.watch(self._evidence())
         self._feed_watchdog()
+
+    def _evidence(self) -> Evidence:
+        """Return what a configuration on trial is judged by."""
+        counters, armed = self._pipeline.counters, self._lists.current() is not None
+        return Evidence(
+            elapsed=time.monotonic() - self._began,
+            frames=counters.frames,
+            judged=counters.looks,
+            armed=armed,
+            waiting=not self._camera.live and not armed,
+            camera=self._camera.state,
+        )
 
     def _publish_audit_head(self) -> None:
         try:
@@ -378,6 +424,7 @@ class Device:
             f"camera: {camera}" if camera != "ok" else "",
             self._reports.trouble,
             self._audit.trouble,
+            self._metrics.trouble,
             *(f"{a.back_end}: {a.reason}; the CPU goes on" for a in accelerators if a.reason),
         )
         reasons = tuple(reason for reason in reasons if reason)
@@ -420,3 +467,11 @@ class Device:
                 head=self._audit.report(data, self._config.device.id, sequence),
             )
         )
+
+
+def _tightening(wanted: WatchlistConfig) -> Tightening:
+    return Tightening(
+        purposes=wanted.purposes,
+        max_entries=wanted.max_entries,
+        max_validity_s=wanted.max_hours * 3600,
+    )

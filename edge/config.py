@@ -212,7 +212,11 @@ class HomeAssistantConfig(_Section):
 
 
 class Config(_Section):
-    """The whole file."""
+    """The whole file.
+
+    Attributes:
+        log_level: how much is said on stderr, which a journal keeps.
+    """
 
     device: DeviceConfig
     camera: CameraConfig

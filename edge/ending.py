@@ -1,9 +1,10 @@
-"""Being asked to end: SIGTERM and Ctrl-C."""
+"""The end of the process: being asked for it by SIGTERM and Ctrl-C, and beginning again."""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 
@@ -30,3 +31,15 @@ def when_asked_to_end(callback: Callable[[], None]) -> None:
     for number in SIGNALS:
         signal.signal(number, lambda *_: None)
     threading.Thread(target=wait, name="ending", daemon=True).start()
+
+
+def begin_again() -> None:
+    """Become a new process of the same command line, under the same number; never returns.
+
+    What this one holds, threads that hang in a driver included, is gone; systemd sees one service.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    for number in SIGNALS:  # from here on being asked to end is to end
+        signal.signal(number, signal.SIG_DFL)
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 (our own)

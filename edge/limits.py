@@ -15,6 +15,9 @@ MAX_PHOTO_BYTES = 64 * 1024 * 1024
 """Largest picture file that enrolment opens."""
 MAX_CONFIG_BYTES = 256 * 1024
 MAX_KEY_FILE_BYTES = 16 * 1024
+MAX_DESIRED_BYTES = 16 * 1024
+"""Largest configuration that is taken from the fleet; one that sets every field has about 1 KB."""
+MAX_REPORTED_BYTES = 32 * 1024
 
 # --- Signed metadata (edge.trust) ----------------------------------------------------------------
 MAX_ROOT_BYTES = 64 * 1024
@@ -228,6 +231,16 @@ NEAR_MARGIN = 0.6
 """Around a face expected somewhere, so much of its size on each side is looked at, too."""
 NEAR_FACE_PIXELS = 48.0
 """A larger face may be shrunk to this width for a look around it: no detail is lost that counts."""
+
+# --- Configuration from the fleet (rules in edge.settings) ---------------------------------------
+CONFIG_REASON_CHARS = 512
+CONFIG_TRIAL_S = 60.0
+"""A configuration that needed a restart has so long to show that frames are judged with it."""
+CONFIG_TRIAL_STARTS = 3
+"""Starts with it that may end unproven, for instance by a power cut, before it is gone back from.
+Below the five that systemd allows in ten minutes (lethe.service)."""
+CONFIG_BINS_BITS = 6
+"""Desired configurations are signed in 64 bins: a device fetches what is signed of one in 64."""
 
 # --- Decision ----------------------------------------------------------------------------------
 FPIR_TARGET_DEFAULT = 0.001

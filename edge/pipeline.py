@@ -227,6 +227,10 @@ class Pipeline:
         self._looked = 0.0
         self.counters = Counters()
 
+    def adjust(self, *, pictures: bool, fpir_target: float) -> None:
+        """Go by other settings from the next decision on; see `__init__`. For any thread."""
+        self._pictures, self._fpir_target = pictures, fpir_target
+
     def process(self, frame: Frame) -> None:
         """Judge the next frame.
 

@@ -31,6 +31,7 @@ from tuf.api.metadata import (
     MetaFile,
     Root,
     Snapshot,
+    SuccinctRoles,
     TargetFile,
     Targets,
     Timestamp,
@@ -42,7 +43,7 @@ from edge import limits
 from edge.errors import BadInput, ConfigError, FormatError, SignatureRefused
 from edge.files import private_folder, read_small, write_atomically
 from edge.protocol import topics
-from edge.trust.client import is_signed_as
+from edge.trust.client import ROLE_FIELD, is_signed_as
 from fleet.keys import Keyring
 
 RETAINED, RELEASES, KEYS, ROOT = "retained", "releases", "keys", "root.json"
@@ -111,6 +112,8 @@ class Repository(MetadataEditor):
             ConfigError: they are too few.
         """
         md.signed.version += 1
+        if role not in TOP_LEVEL:
+            md.signed.unrecognized_fields[ROLE_FIELD] = role
         lifetime = LIFETIMES.get(role, limits.ROLE_LIFETIME_S)
         md.signed.expires = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=lifetime)
         md.signatures.clear()
@@ -161,6 +164,23 @@ class Repository(MetadataEditor):
         if delegations is None or found is None:
             raise ConfigError(f"{self.folder}: nothing is delegated to {role!r}")
         return found, {keyid: delegations.keys[keyid] for keyid in found.keyids}
+
+    def bins(self, role: str) -> SuccinctRoles | None:
+        """Return the bins in which a role has its targets signed; None if it signs them itself."""
+        md = self._metadata.get(role)
+        if role in TOP_LEVEL or md is None or md.signed.delegations is None:
+            return None
+        bins: SuccinctRoles | None = md.signed.delegations.succinct_roles
+        return bins
+
+    def signed_by(self, role: str) -> dict[str, TargetFile]:
+        """Return the targets that a role and its bins have signed, by path."""
+        bins = self.bins(role)
+        found: dict[str, TargetFile] = {}
+        for each in (role, *(bins.get_roles() if bins else ())):
+            if each in self._metadata:
+                found |= self._metadata[each].signed.targets
+        return found
 
     def paths(self) -> list[str]:
         """Return every path that lies at the broker, in the order in which it is published.
@@ -246,6 +266,8 @@ class Repository(MetadataEditor):
         """
         if role != Targets.type and not self.delegation(role)[0].is_delegated_path(path):
             raise ConfigError(f"{role} may not sign {path!r}")
+        if (bins := self.bins(role)) is not None:
+            role = bins.get_role_for_target(path)
         with self.edit_targets(role) as targets:
             if content is None:
                 targets.targets.pop(path, None)
@@ -386,8 +408,14 @@ class Repository(MetadataEditor):
         elif role in TOP_LEVEL:
             found = self.root().roles[role]
         else:
-            found = self.delegation(role)[0]
+            found = self._bins_of.get(role) or self.delegation(role)[0]
         return list(found.keyids), found.threshold
+
+    @property
+    def _bins_of(self) -> dict[str, SuccinctRoles]:
+        """Every bin's name, to the role of keys that sign it."""
+        sets = [bins for role in self._metadata if (bins := self.bins(role))]
+        return {name: bins for bins in sets for name in bins.get_roles()}
 
     def _stage(self, role: str, md: Metadata[Any]) -> None:
         self._metadata[role] = md

@@ -13,13 +13,49 @@ from typing import Any
 
 import msgspec
 
-from edge.protocol import audit, event
+from edge.config import Config
+from edge.protocol import audit, configuration, event
 from edge.protocol.announcement import Announcement
 from edge.protocol.party import Party
 from edge.protocol.policy import Policy
 from edge.protocol.status import Status, Telemetry
 from edge.protocol.update import Update
 from edge.protocol.watchlist import Authorisation
+from edge.settings.fields import describe
+from edge.settings.layers import RULES
+
+
+def _settable() -> type[msgspec.Struct]:
+    """Return the type of what the fleet may set: each field as in the file, none required."""
+    sections: dict[str, list[tuple[str, Any, Any]]] = {}
+    for path in RULES:
+        section, _, name = path.rpartition(".")
+        member = (name, describe()[path].kind | msgspec.UnsetType, msgspec.UNSET)
+        sections.setdefault(section, []).append(member)
+    members = [
+        (name, _struct(name.title().replace("_", ""), inner) | msgspec.UnsetType, msgspec.UNSET)
+        for name, inner in sections.items()
+        if name
+    ]
+    return _struct("Settings", [*members, *sections[""]])
+
+
+def _struct(name: str, members: list[tuple[str, Any, Any]]) -> type[msgspec.Struct]:
+    made: type[msgspec.Struct] = msgspec.defstruct(
+        name, members, frozen=True, kw_only=True, forbid_unknown_fields=True
+    )
+    return made
+
+
+def _desired() -> type[msgspec.Struct]:
+    """Return the type of a desired document, with what its settings may be."""
+    base = configuration.Desired
+    made: type[msgspec.Struct] = msgspec.defstruct(
+        base.__name__, [("settings", _settable())], bases=(base,),
+        namespace={"__doc__": base.__doc__}, frozen=True, kw_only=True,
+    )  # fmt: skip
+    return made
+
 
 SCHEMAS: dict[str, type[msgspec.Struct]] = {
     "event-envelope.schema.json": event.Envelope,
@@ -35,6 +71,9 @@ SCHEMAS: dict[str, type[msgspec.Struct]] = {
     "telemetry.schema.json": Telemetry,
     "update.schema.json": Update,
     "announcement.schema.json": Announcement,
+    "configuration.schema.json": Config,
+    "configuration-desired.schema.json": _desired(),
+    "configuration-reported.schema.json": configuration.Reported,
     "authorisation.schema.json": Authorisation,
     "party.schema.json": Party,
     "policy.schema.json": Policy,
@@ -48,12 +87,14 @@ def schema(name: str) -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **msgspec.json.schema(SCHEMAS[name]),
     }
-    plain: dict[str, Any] = json.loads(json.dumps(described), object_hook=_dedented)
+    plain: dict[str, Any] = json.loads(json.dumps(described), object_hook=_steady)
     return plain
 
 
-def _dedented(part: dict[str, Any]) -> dict[str, Any]:
-    """Take the indentation off a docstring, as Python itself does from 3.13 on."""
+def _steady(part: dict[str, Any]) -> dict[str, Any]:
+    """Take the indentation off a docstring, as Python itself does from 3.13 on; order sets."""
+    if part.get("uniqueItems") and "default" in part:
+        part["default"] = sorted(part["default"])
     if isinstance(text := part.get("description"), str):
         part["description"] = inspect.cleandoc(text)
     return part

@@ -25,6 +25,7 @@ from edge.errors import CameraUnavailable, ConfigError, ModelError
 from edge.identity import device_key
 from edge.inference.manifest import SHIPPED
 from edge.protocol.audit import Degraded
+from edge.protocol.configuration import decode_reported
 from edge.protocol.event import AuditHead, Candidate, Ended, Receipt, parse
 from edge.protocol.status import parse_telemetry
 from edge.vision.engine import Vision
@@ -151,7 +152,11 @@ def test_without_a_match_nothing_about_people_leaves_the_device(tmp_path, clip, 
     updates = [payload for topic, payload in publications if topic.endswith("/update")]
     assert set(json.loads(updates[0])) == {"device", "time", "software", "models", "signature"}
     assert len(set(updates)) == 1  # of the start; again after a connection
-    assert len(events) + len(telemetry) + len(statuses) + len(updates) == len(publications)
+    reported = [payload for topic, payload in publications if topic.endswith("/configuration")]
+    (configuration,) = [decode_reported(payload) for payload in reported]
+    assert (configuration.version, configuration.refused) == (0, "")
+    known = (*events, *telemetry, *statuses, *updates, *reported)
+    assert len(known) == len(publications)
     for payload in statuses:
         status = json.loads(payload)
         assert set(status) <= {"state", "software", "list", "accelerators", "reasons"}
@@ -159,8 +164,8 @@ def test_without_a_match_nothing_about_people_leaves_the_device(tmp_path, clip, 
         assert set(status["list"] or {}) <= {"id", "version", "expires"}
         assert not any(char.isdigit() for reason in status["reasons"] for char in reason), status
     # Nor is there anything hidden in between: what else was sent asks for topics, by their names.
-    known = len(events[0]) + sum(map(len, telemetry)) + sum(map(len, updates))
-    assert len(recorder.sent) - known < 3000
+    told = len(events[0]) + sum(map(len, (*telemetry, *updates, *reported)))
+    assert len(recorder.sent) - told < 3000
     assert b"candidate" not in recorder.sent
     # What was stored: the device's own keys, its list, encrypted; the outbox holds no event.
     files = {p.relative_to(home).as_posix() for p in home.rglob("*") if p.is_file()} - {

@@ -53,6 +53,38 @@ class MetricsServer:
         self._thread.join()
 
 
+class Metrics:
+    """Serves on the port that is configured at the moment, or not at all.
+
+    Attributes:
+        trouble: why it does not serve although it should, in words; empty otherwise.
+    """
+
+    def __init__(self, newest: Callable[[], tuple[Status, Telemetry | None]]) -> None:
+        """Prepare; `newest` gives what is served."""
+        self._newest = newest
+        self._server: MetricsServer | None = None
+        self.trouble = ""
+
+    def serve(self, port: int) -> None:
+        """Serve on this port from now on; 0: not at all."""
+        if self._server is not None and self._server.port == port:
+            return
+        self.close()
+        if port:
+            try:
+                self._server = MetricsServer(port, self._newest)
+            except ConfigError as error:  # nobody is missed for want of a gauge
+                self.trouble = str(error)
+
+    def close(self) -> None:
+        """Stop serving."""
+        self.trouble = ""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+
 class _Collector(Collector):
     def __init__(self, newest: Callable[[], tuple[Status, Telemetry | None]]) -> None:
         self._newest = newest

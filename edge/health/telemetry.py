@@ -88,6 +88,11 @@ class Monitor:
         self._captured = 0
         self._waiting: int | None = None
 
+    def pace(self, period: float) -> None:
+        """Sample at these times from the last one on, in seconds."""
+        self._due += period - self._period
+        self._period = period
+
     def sample(self, captured: int, waiting: int) -> Telemetry | None:
         """Return the telemetry if it is time for it. Called every second, whatever happens.
 

@@ -58,3 +58,8 @@ def status(root: str, device_id: str) -> str:
 def update(root: str, device_id: str) -> str:
     """Device to operator, QoS 1, retained: how its updates stand, signed."""
     return f"{root}/device/{device_id}/update"
+
+
+def configuration(root: str, device_id: str) -> str:
+    """Device to operator, QoS 1, retained: what is in force, and why it is not what is desired."""
+    return f"{root}/device/{device_id}/configuration"

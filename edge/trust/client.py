@@ -47,7 +47,7 @@ NOTHING_YET = "nothing signed has come from the fleet yet"
 TOP_LEVEL = Targets.type
 """Name of the role that delegates to all others."""
 ROLE_FIELD = "role"
-"""Member of a list's metadata that says whose it is. TUF's own does not: what the same people have
+"""Member of a role's metadata that says whose it is. TUF's own does not: what the same people have
 signed for one role, above all that there is no target, would pass for another's."""
 
 
@@ -90,7 +90,8 @@ class View:
 
         Args:
             path: of the target, for instance "config/gate-3".
-            role: the only role that is believed about it, for instance "config".
+            role: the only role that is believed about it, for instance "config". One that has
+                its targets signed in bins (TAP 15) is followed to the bin.
 
         Raises:
             BadInput: the role's metadata is refused; the class says why.
@@ -100,18 +101,14 @@ class View:
             if not self._is_delegated(path, role):
                 return None
             self._updater.get_targetinfo(path)  # fetches and verifies the role's metadata
-            found = self._read(role)
-            delegator = self._read(Root.type if role == TOP_LEVEL else TOP_LEVEL)
-            result = delegator.signed.get_verification_result(
-                role, found.signed_bytes, found.signatures
-            )
-            if not result.verified:
-                raise SignatureRefused(
-                    f"{role}: {len(result.signed)} signatures hold, {result.threshold} are needed"
-                )
-            is_signed_as(role, found.signed)
-            info: TargetFile | None = found.signed.targets.get(path)
-            return None if info is None else _target(found.signed.version, role, info, result)
+            found, result = self._verified(role, Root.type if role == TOP_LEVEL else TOP_LEVEL)
+            info: TargetFile | None = found.targets.get(path)
+            hands_on = None if role == TOP_LEVEL else found.delegations
+            if info is None and hands_on is not None and hands_on.succinct_roles is not None:
+                bin_ = hands_on.succinct_roles.get_role_for_target(path)
+                found, result = self._verified(bin_, role)
+                info, role = found.targets.get(path), bin_
+            return None if info is None else _target(found.version, role, info, result)
 
     def metadata_paths(self) -> list[str]:
         """Return where the metadata lies that the snapshot names."""
@@ -164,6 +161,20 @@ class View:
                 signed.verify_length_and_hashes(found[path])
         return found
 
+    def _verified(self, role: str, by: str) -> tuple[Targets, VerificationResult]:
+        """Return what a role has signed, as far as `by` vouches for it."""
+        found = self._read(role)
+        result = self._read(by).signed.get_verification_result(
+            role, found.signed_bytes, found.signatures
+        )
+        if not result.verified:
+            raise SignatureRefused(
+                f"{role}: {len(result.signed)} signatures hold, {result.threshold} are needed"
+            )
+        if role != TOP_LEVEL:
+            is_signed_as(role, found.signed)
+        return found.signed, result
+
     def _is_delegated(self, path: str, role: str) -> bool:
         """Whether the role may speak of this target, and has said anything yet."""
         if role == TOP_LEVEL:
@@ -196,7 +207,7 @@ class Trust:
         folder: Path,
         *,
         on_change: Callable[[], None] = lambda: None,
-        on_refusal: Callable[[str], None] = lambda _reason: None,
+        on_refusal: Callable[[str, str], None] = lambda _name, _reason: None,
     ) -> None:
         """Prepare; nothing happens before `start`.
 
@@ -206,7 +217,8 @@ class Trust:
             root: root metadata that this device was given on another way than the broker's.
             folder: where verified metadata is kept: it is what keeps older one out.
             on_change: called from the trust thread when `reason` changed.
-            on_refusal: called from there when something is refused, with the reason.
+            on_refusal: called from there when something is refused, with the name of what
+                follows it, empty for the state as a whole, and the reason.
 
         Raises:
             SignatureRefused: `root` is not signed by itself.
@@ -329,7 +341,7 @@ class Trust:
             if reason:
                 log.warning("%s: %s", "refused" if refused else "not fetched", reason)
             if refused:
-                self._on_refusal(reason)
+                self._on_refusal(name, reason)
             self._reasons = {**self._reasons, name: reason}
             self._on_change()
         return not reason
@@ -361,7 +373,7 @@ def is_signed_as(role: str, signed: Targets) -> None:
     Raises:
         SignatureRefused: it does.
     """
-    named = signed.unrecognized_fields.get(ROLE_FIELD, role)
+    named = signed.unrecognized_fields.get(ROLE_FIELD)
     if named != role:
         raise SignatureRefused(f"{role}: this was signed as {named!r}")
 

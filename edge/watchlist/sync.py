@@ -29,6 +29,7 @@ from edge.watchlist.authorisation import (
     Floor,
     NotYetValid,
     Place,
+    Tightening,
     check,
     ending,
     ends,
@@ -101,6 +102,7 @@ class Watchlists:
         self._withdrawn = ""  # why there is none any more; before what is offered
         self._ordered = False  # to stop, and not looked at yet
         self._obeyed = False  # the order to stop: what was held has ended, and that is noted
+        self._judge_again = False  # the list in force: the configuration's limits have changed
         self._waiting: Delivery | None = None  # lacks nothing but time
         self._begins = 0.0  # from when on the waiting one is tried
         self._no_list = NO_LIST
@@ -145,6 +147,13 @@ class Watchlists:
         """Return the list that is held, so that only what changed need be fetched."""
         waiting = self._waiting
         return self._sealed or (waiting.sealed if waiting else None)
+
+    def tighten(self, tightening: Tightening) -> None:
+        """Go by other limits of the configuration, for the list in force too."""
+        with self._wake:
+            self._place = replace(self._place, tightening=tightening)
+            self._judge_again = True
+            self._wake.notify()
 
     def stop(self, reason: str) -> None:
         """Look for nobody from now on, destroy the list, and stay so until `resume`.
@@ -210,6 +219,10 @@ class Watchlists:
         if self._thread.ident is not None:
             self._thread.join()
 
+    @property
+    def _pending(self) -> bool:
+        return bool(self._next or self._withdrawn or self._ordered or self._judge_again)
+
     # --- The thread ------------------------------------------------------------------------------
 
     def _work(self) -> None:
@@ -217,7 +230,7 @@ class Watchlists:
             while not self._closing:
                 self.step()
                 with self._wake:
-                    if not (self._next or self._withdrawn or self._ordered or self._closing):
+                    if not self._pending and not self._closing:
                         self._wake.wait(limits.LIST_CHECK_S)
         finally:  # whatever ended it: nothing is looked for any more
             gallery, self._gallery, self._armed = self._gallery, None, None
@@ -232,11 +245,14 @@ class Watchlists:
             stopped, self._ordered = self._stopped, False
             offered, self._next = None if stopped else self._next, None
             withdrawn, self._withdrawn = self._withdrawn, ""
+            judge_again, self._judge_again = self._judge_again, False
         time = self._senses.time()
         if not self._begun:
             self._begin(time)
         if stopped:
             self._end(Ending.STOPPED, time)
+        if judge_again:
+            self._judge_held(time)
         self._pass(offered, withdrawn, time)
         if stopped and not self._upkeep.owes_an_end:
             self._obeyed = True  # nothing was taken since this step began
@@ -316,6 +332,23 @@ class Watchlists:
             since = urgent_since(watchlist, sealed.provenance, self._floor)
             floor = Floor(sealed.version, sealed.digest, urgent_since=since)
             self._install(gallery, sealed, floor, time)
+
+    def _judge_held(self, time: Time) -> None:
+        """End the list in force where the configuration's limits refuse it now."""
+        held = self._sealed
+        if held is None or self._gallery is None:
+            return
+        try:
+            watchlist = open_list(held.head, held.segments, held.key, held.list_id)
+            check(
+                watchlist, held.provenance, self._place,
+                time=time, floor=self._floor, digest=held.digest,
+            )  # fmt: skip
+        except NotYetValid:
+            return  # the clock is doubted: what depends on it is another's to judge
+        except BadInput as refusal:
+            self._end(Ending.NOT_AUTHORISED, time)
+            self._refuse(f"list refused: {refusal}")
 
     def _refuse(self, why: str) -> None:
         if why != self._refusal:

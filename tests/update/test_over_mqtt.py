@@ -45,7 +45,7 @@ class Camera:
         self.reasons = []
         self.trust = Trust(
             self.link, ROOT, fleet.root, state / "trust",
-            on_refusal=lambda reason: self.reasons.append(reason),
+            on_refusal=lambda _name, reason: self.reasons.append(reason),
         )  # fmt: skip
         self.updates = Updates(
             self.config, Machine(system.root), self.link, self.trust,

@@ -81,7 +81,6 @@ class Reported(_Part, frozen=True, kw_only=True):
 
     Attributes:
         version: of the fleet's document in force; 0: the device's own file alone.
-        configuration: SHA-256 of all that is in force, hex, as the audit log has it.
         on_trial: whether it has still to show that the device works with it.
         desired: newest version that the fleet has signed for this device; 0: none.
         refused: why that one is not in force, in words; empty if it is, or is about to be.
@@ -92,7 +91,6 @@ class Reported(_Part, frozen=True, kw_only=True):
 
     schema: Literal[1] = 1
     version: Count
-    configuration: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
     on_trial: bool = False
     desired: Count = 0
     refused: Reason = ""

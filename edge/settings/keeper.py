@@ -281,7 +281,6 @@ class Configuration:
         settings = self._running.settings if self._running else {}
         return Reported(
             version=self._running.version if self._running else 0,
-            configuration=layers.fingerprint(self.config),
             on_trial=self.on_trial,
             desired=self._desired,
             refused=self._refused,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from edge import config, limits
 from edge.errors import BadInput, StorageUnavailable
 from edge.protocol.configuration import Desired, decode_reported, encode
-from edge.settings import store
+from edge.settings import layers, store
 from edge.settings.keeper import Configuration, Reactions
 from edge.settings.trial import Evidence, Verdict, judge, says
 from tests.test_config import document
@@ -100,7 +100,7 @@ def test_what_can_counts_at_once_and_after_a_restart(device):
     assert (device.said.version, device.said.on_trial) == (1, False)
     assert device.said.fields["telemetry.period_s"].source == "fleet"
     assert [record.source for record in device.recorded] == ["fleet, version 1"]
-    assert device.recorded[0].configuration == device.said.configuration
+    assert device.recorded[0].configuration == layers.fingerprint(device.config)
     device.start()
     assert device.config.telemetry.period_s == 300
     assert device.said.version == 1

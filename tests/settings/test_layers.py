@@ -77,8 +77,8 @@ def test_a_wrong_value_is_named_with_what_it_may_hold(settings, said):
 
 @pytest.mark.parametrize("path", sorted(set(describe()) - set(layers.RULES)))
 def test_what_is_a_matter_of_the_installation_is_the_files_alone(path):
-    """Identity, state, root of trust, broker, and paths to what is run."""
-    assert path.startswith(("device.", "fleet.", "broker.")) or path in (
+    """Identity, state, whom it trusts, broker, and paths to what is run."""
+    assert path.startswith(("device.", "fleet.", "broker.", "update.")) or path in (
         "vision.models_dir", "vision.accelerator_python"
     )  # fmt: skip
     section, _, name = path.partition(".")

@@ -18,6 +18,7 @@ from tuf.api.metadata import Targets
 from cli import broker_options as options
 from cli.fleet_publish import bring
 from edge.errors import ConfigError
+from edge.protocol.configuration import ROLE
 from edge.protocol.policy import Policy
 from fleet import keys, release, setup
 from fleet.folder import locked
@@ -272,7 +273,12 @@ def key_revoke(
         unsigned = setup.replace_key(repository, role, keyid, key)
     typer.echo(f"{says}; {PUBLISH}")
     for each in unsigned:
-        typer.echo(f"{each}: too few of those who signed it are left; publish that list anew")
+        todo = (
+            "publish that list anew"
+            if each.startswith("watchlist/")
+            else "sign it anew: `lethe config set`, `lethe fleet put`"
+        )
+        typer.echo(f"{each}: too few of those who signed it are left; {todo}")
 
 
 def _signer_key(file: Path) -> SSlibKey:
@@ -295,19 +301,20 @@ def key_token(
 @app.command(
     epilog="""\b
 Examples:
-  ./lethe fleet put my-fleet config/gate-3 gate-3.json
   ./lethe fleet put my-fleet models/embedder sface.tflite
   ./lethe fleet put my-fleet firmware/raspberrypi announcement.json
 """
 )
 def put(
     folder: Folder,
-    target: Annotated[str, typer.Argument(help="models/…, firmware/… or config/….")],
+    target: Annotated[str, typer.Argument(help="models/… or firmware/….")],
     file: Annotated[Path, typer.Argument(help="Its content.")],
     passphrase_file: PassphraseFile = None,
 ) -> None:
-    """Sign a model, a configuration, or an announcement of firmware."""
+    """Sign a model, or an announcement of firmware."""
     role = target.partition("/")[0]
+    if role == ROLE:
+        raise ConfigError("what devices are to do is signed by `lethe config set`, which checks it")
     if role not in setup.VENDOR_ROLES:
         raise ConfigError(f"{target!r}: it begins with {', '.join(setup.VENDOR_ROLES)}")
     try:

@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from edge import config as configuration
+from edge import limits
 from edge.app import Device
-from edge.ending import begin_again, when_asked_to_end
+from edge.ending import begin_again, begin_again_within, when_asked_to_end
 from edge.errors import LetheError
 from edge.settings.keeper import Configuration
 
@@ -38,7 +39,7 @@ def run(
         level=settings.config.log_level.upper(), format="%(levelname)s %(name)s: %(message)s"
     )
     try:
-        device = Device(settings)
+        device = Device(settings, on_restart=lambda: begin_again_within(limits.CONFIG_RESTART_S))
         when_asked_to_end(device.stop)
         report = device.run()
     except Exception as error:

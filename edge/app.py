@@ -95,6 +95,7 @@ class Device:
         intervals: Intervals = NORMAL,
         now: Callable[[], float] = time.time,
         vouch: Callable[[], str] = source,
+        on_restart: Callable[[], None] = lambda: None,
         machine: Machine = SYSTEM,
     ) -> None:
         """Load the models, open the state and prepare everything; nothing is sent yet.
@@ -106,6 +107,8 @@ class Device:
             intervals: how often faces are looked for.
             now: wall clock, seconds since 1970.
             vouch: what vouches for it.
+            on_restart: called when `run` is about to end for the device to be made anew; it may
+                hang instead.
             machine: the system it runs on.
 
         Raises:
@@ -117,6 +120,7 @@ class Device:
         self._now = now
         self._stop = threading.Event()
         self._again = self._asked = False
+        self._on_restart = on_restart
         self._skipped = 0
         self._began = self._last_frame = time.monotonic()
         self._captured = self._fed = 0
@@ -276,6 +280,7 @@ class Device:
         try:
             if self._camera.live or self._await_list():
                 self._watch()
+                self._settings.watch(self._evidence())  # a clip may be shorter than a second
         finally:
             self._stop.set()
             if self._asked or not self._again:
@@ -292,6 +297,7 @@ class Device:
 
     def _restart(self) -> None:
         self._again = True
+        self._on_restart()
         self._stop.set()
 
     def _apply(self, config: Config) -> None:
@@ -432,7 +438,12 @@ class Device:
         status = Status(
             state="online",
             software=__version__,
-            list=ListInForce(id=gallery.id, version=gallery.version, expires=int(gallery.expires))
+            list=ListInForce(
+                id=gallery.id,
+                version=gallery.version,
+                expires=int(gallery.expires),
+                index=gallery.index_kind,
+            )
             if gallery
             else None,
             accelerators=accelerators,

@@ -33,6 +33,13 @@ def when_asked_to_end(callback: Callable[[], None]) -> None:
     threading.Thread(target=wait, name="ending", daemon=True).start()
 
 
+def begin_again_within(seconds: float) -> None:
+    """Have the process begin again even if the main thread hangs and never comes to it."""
+    timer = threading.Timer(seconds, begin_again)
+    timer.daemon = True
+    timer.start()
+
+
 def begin_again() -> None:
     """Become a new process of the same command line, under the same number; never returns.
 
@@ -40,6 +47,7 @@ def begin_again() -> None:
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    for number in SIGNALS:  # from here on being asked to end is to end
-        signal.signal(number, signal.SIG_DFL)
+    if threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:  # from here on being asked to end is to end
+            signal.signal(number, signal.SIG_DFL)
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 (our own)

@@ -239,6 +239,8 @@ CONFIG_TRIAL_S = 60.0
 CONFIG_TRIAL_STARTS = 3
 """Starts with it that may end unproven, for instance by a power cut, before it is gone back from.
 Below the five that systemd allows in ten minutes (lethe.service)."""
+CONFIG_RESTART_S = 30.0
+"""A device that is to be made anew has so long to end; what hangs then is cut off."""
 CONFIG_BINS_BITS = 6
 """Desired configurations are signed in 64 bins: a device fetches what is signed of one in 64."""
 

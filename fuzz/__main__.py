@@ -24,7 +24,7 @@ def fuzz(name: str, corpus: Path, inputs: int) -> None:
     import atheris  # optional: requirements/fuzz.in
 
     with atheris.instrument_imports(
-        include=["edge.protocol", "fleet"], enable_loader_override=False
+        include=["edge.protocol", "edge.settings", "fleet"], enable_loader_override=False
     ):
         target, seeds = TARGETS[name]
     for i, seed in enumerate(seeds):

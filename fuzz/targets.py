@@ -13,14 +13,24 @@ from datetime import UTC, datetime
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from edge.config import parse
 from edge.errors import BadInput
-from edge.protocol import announcement, audit, event, status, update
+from edge.protocol import announcement, audit, configuration, event, status, update
+from edge.settings import layers
 from fleet.archive import unwrap
 from fleet.ledger import Keys, Ledger, Refused
 
 _KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 _KEYS = Keys(named={"camera-1": _KEY.public_key()})
 _NOW = 1_800_000_000.0
+_OWN = parse(
+    {
+        "device": {"id": "camera-1"},
+        "camera": {"source": "/dev/video0"},
+        "fleet": {"root": "root.json"},
+        "watchlist": {"id": "gate", "max_entries": 50},
+    }
+)
 _ENTRY = "0" * 32
 _ID = event.event_id("camera-1", 7)
 
@@ -54,6 +64,20 @@ def read_announcement(message: bytes) -> None:
     """Read an announcement of firmware, and order its version."""
     with contextlib.suppress(BadInput):
         announcement.precedence(announcement.decode(message).version)
+
+
+def read_desired(message: bytes) -> None:
+    """Read a configuration that the fleet has signed, and judge it by a device's own file."""
+    with contextlib.suppress(BadInput):
+        made = layers.merged(_OWN, configuration.decode(message).settings)
+        if made.watchlist.max_entries > _OWN.watchlist.max_entries or made.device != _OWN.device:
+            raise AssertionError("laxer than the file, or another device")
+
+
+def read_reported(message: bytes) -> None:
+    """Read what a device says of its configuration."""
+    with contextlib.suppress(BadInput):
+        configuration.decode_reported(message)
 
 
 def read_update(message: bytes) -> None:
@@ -99,6 +123,20 @@ TARGETS: dict[str, tuple[Callable[[bytes], None], list[bytes]]] = {
                     events_waiting=0, disk="ok",
                 )
             )
+        ],
+    ),
+    "desired": (
+        read_desired,
+        [
+            b'{"schema":1,"device":"camera-1","version":7,"issued":1,"settings":{"log_level":"debug",'
+            b'"telemetry":{"period_s":120},"watchlist":{"max_entries":5,"purposes":["court-order"]}}}'
+        ],
+    ),
+    "reported": (
+        read_reported,
+        [
+            b'{"version":7,"desired":8,"refused":"x","gone_back":{"version":6,"reason":"x"},'
+            b'"restart":["camera.source"],"fields":{"log_level":{"value":"info","source":"fleet"}}}'
         ],
     ),
     "audit": (read_audit, [_RECORD]),

@@ -161,7 +161,7 @@ def test_without_a_match_nothing_about_people_leaves_the_device(tmp_path, clip, 
         status = json.loads(payload)
         assert set(status) <= {"state", "software", "list", "accelerators", "reasons"}
         assert not status.get("accelerators")
-        assert set(status["list"] or {}) <= {"id", "version", "expires"}
+        assert set(status["list"] or {}) <= {"id", "version", "expires", "index"}
         assert not any(char.isdigit() for reason in status["reasons"] for char in reason), status
     # Nor is there anything hidden in between: what else was sent asks for topics, by their names.
     told = len(events[0]) + sum(map(len, (*telemetry, *updates, *reported)))

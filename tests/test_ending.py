@@ -44,3 +44,26 @@ def test_the_request_is_never_lost_and_never_in_the_way(script, said, number):
     command = [sys.executable, "-c", script.format(number=number)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == said
+
+
+AGAIN = """
+import os, sys, threading
+from edge.ending import begin_again, begin_again_within, when_asked_to_end
+
+if os.environ.get("BEGAN"):
+    print(os.getpid() == int(os.environ["BEGAN"]), sys.argv[1:], sys.executable == {executable!r})
+else:
+    os.environ["BEGAN"] = str(os.getpid())
+    when_asked_to_end(lambda: None)
+    {how}
+"""
+
+
+@pytest.mark.parametrize(
+    "how", ["begin_again()", "begin_again_within(0.1); threading.Event().wait()"]
+)
+def test_it_begins_again_as_the_same_process_also_where_it_hangs(how):
+    script = AGAIN.format(how=how, executable=sys.executable)
+    command = [sys.executable, "-c", script, "--config", "lethe.toml"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "True ['--config', 'lethe.toml'] True"

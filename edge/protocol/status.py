@@ -21,11 +21,19 @@ Role = Literal["detector", "scout", "embedder"]
 
 
 class ListInForce(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which list, in which version, until when (seconds since 1970)."""
+    """A list.
+
+    Attributes:
+        id: which.
+        version: in which version.
+        expires: until when, seconds since 1970.
+        index: what it is searched with, in words.
+    """
 
     id: str
     version: int
     expires: int
+    index: str = ""
 
 
 class AcceleratorState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -174,18 +174,20 @@ def test_a_list_may_be_allowed_more(made):
     assert status(made.folder)["ceilings"] == {}
 
 
-def test_models_configuration_and_announcements_are_signed(made, tmp_path):
-    file = tmp_path / "gate-3.json"
+def test_models_and_announcements_are_signed(made, tmp_path):
+    file = tmp_path / "content"
     file.write_text("{}")
-    for target in ("config/gate-3", "models/embedder", "firmware/raspberrypi"):
+    for target in ("models/embedder", "firmware/raspberrypi"):
         assert "2 bytes, signed" in fleet("put", made.folder, target, file).output
         assert roles(made.folder)[target.split("/")[0]]["targets"] == [target]
     with pytest.raises(ConfigError, match="it begins with models, firmware, config"):
         fleet("put", made.folder, "watchlist/gate/list", file)
     with pytest.raises(ConfigError, match="cannot be read"):
-        fleet("put", made.folder, "config/gate-3", tmp_path / "nowhere")
-    with pytest.raises(ConfigError, match="config may not sign 'config/a/b'"):
-        fleet("put", made.folder, "config/a/b", file)
+        fleet("put", made.folder, "models/embedder", tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match="models may not sign 'models/a/b'"):
+        fleet("put", made.folder, "models/a/b", file)
+    with pytest.raises(ConfigError, match="`lethe config set`"):
+        fleet("put", made.folder, "config/gate-3.json", file)
 
 
 def test_refresh_signs_anew_and_announce_sends_everything(made, mosquitto):

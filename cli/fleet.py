@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +16,7 @@ from tuf.api.metadata import Targets
 
 from cli import broker_options as options
 from cli.fleet_publish import bring
+from cli.fleet_publish import changing as _change
 from edge.errors import ConfigError
 from edge.protocol.configuration import ROLE
 from edge.protocol.policy import Policy
@@ -48,16 +48,6 @@ PUBLISH = "in force for devices after: ./lethe fleet publish"
 @app.callback()
 def fleet() -> None:
     """Keys, devices, lists: what is signed for a fleet, and its way to the broker."""
-
-
-@contextmanager
-def _change(folder: Path, passphrase_file: Path | None) -> Iterator[Repository]:
-    """Open a fleet to be changed; what was changed is signed and saved at the end."""
-    with locked(folder):
-        repository = Repository.existing(folder, read_passphrase(passphrase_file))
-        yield repository
-        repository.seal_state()
-        repository.save()
 
 
 def _agreed(says: str, *, dry_run: bool, yes: bool) -> bool:

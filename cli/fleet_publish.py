@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import typer
@@ -10,7 +12,22 @@ from rich.progress import Progress
 from edge.config import BrokerConfig
 from fleet import broker as bringing
 from fleet.folder import locked
+from fleet.keys import read_passphrase
 from fleet.repository import Repository
+
+
+@contextmanager
+def changing(folder: Path, passphrase_file: Path | None) -> Iterator[Repository]:
+    """Open a fleet to be changed; what was changed is signed and saved at the end.
+
+    Raises:
+        ConfigError: no fleet, or keys are missing.
+    """
+    with locked(folder):
+        repository = Repository.existing(folder, read_passphrase(passphrase_file))
+        yield repository
+        repository.seal_state()
+        repository.save()
 
 
 def bring(

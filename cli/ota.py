@@ -9,7 +9,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from cli import ota_rollout
+from cli import ota_models, ota_rollout
 from edge.errors import BadInput
 from firmware.build import Record
 from firmware.host import BUNDLE_TOOLS, need
@@ -19,7 +19,8 @@ from ota import keys as keys_module
 from ota.limits import SIGNER_DAYS
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Sign updates, announce them.")
-app.registered_commands += ota_rollout.app.registered_commands
+for _part in (ota_rollout, ota_models):
+    app.registered_commands += _part.app.registered_commands
 
 Keys = Annotated[Path, typer.Option(help="Folder with the update keys.")]
 DEFAULT_KEYS = Path("build/ota-keys")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +15,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from cli import broker_options as options
-from cli.fleet_publish import bring
+from cli.fleet_publish import bring, changing
 from edge import limits
 from edge.config import BrokerConfig
 from edge.ending import when_asked_to_end
@@ -38,15 +37,6 @@ PassphraseFile = Annotated[
     Path | None, typer.Option(help="File with the passphrase of the keys that are here.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be signed.")]
-
-
-@contextmanager
-def _signing(folder: Path, passphrase_file: Path | None) -> Iterator[Repository]:
-    with locked(folder):
-        repository = Repository.existing(folder, read_passphrase(passphrase_file))
-        yield repository
-        repository.seal_state()
-        repository.save()
 
 
 @app.command(
@@ -116,7 +106,7 @@ def publish(
     if dry_run:
         typer.echo(msgspec.json.format(msgspec.json.encode(made)).decode())
         return
-    with _signing(fleet, passphrase_file) as repository:
+    with changing(fleet, passphrase_file) as repository:
         updates.announce(repository, made)
     typer.echo(f"{made.compatible} {made.version}: {size / 1e6:.1f} MB, to {_words(made.rollout)}")
     bring(fleet, read_passphrase(passphrase_file), settings)
@@ -168,7 +158,7 @@ def rollout(
     if dry_run:
         typer.echo(f"would be: {compatible}: {says}")
         return
-    with _signing(fleet, passphrase_file) as repository:
+    with changing(fleet, passphrase_file) as repository:
         if withdraw:
             updates.withdraw(repository, compatible)
         else:
@@ -240,7 +230,7 @@ def _look(
         follows[compatible] = says if steer else f"{says} (with --steer)"
         if steer:
             announced[compatible] = rollouts.applied(made, move)
-            with _signing(folder, passphrase_file) as repository:
+            with changing(folder, passphrase_file) as repository:
                 if updates.announced(repository).get(compatible) == made:  # as it was looked at
                     updates.announce(repository, announced[compatible])
             bring(folder, read_passphrase(passphrase_file), settings, quiet=True)

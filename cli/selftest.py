@@ -12,7 +12,6 @@ from edge.health import doctor, selftest
 from edge.health.finding import Finding
 from edge.vision.engine import Vision
 
-PORTRAITS = Path(__file__).resolve().parents[1] / "demo" / "assets"
 EXAMPLE = """\b
 Examples:
   ./lethe selftest
@@ -48,7 +47,7 @@ def run(
 
     verdict = selftest.judge(
         lambda: _open(configured),
-        PORTRAITS,
+        selftest.PORTRAITS,
         examine if configured else None,
         before,
         patience=patience,

@@ -322,6 +322,11 @@ UPDATE_FAILURES_KEPT = 16
 MAX_UPDATE_RECORD_BYTES = 64 * 1024
 UPDATE_INSTALL_S = 3600.0
 """An installation that gives no result for so long has failed; under emulation it takes minutes."""
+MAX_MODEL_FILES = 64
+MODEL_TRIAL_S = 120.0
+"""New models have so long for the self-test."""
+MODEL_TRIAL_STARTS = 2
+"""So many starts of the device new models have to show that it works with them."""
 UPDATE_WATCH_S = 5.0
 """How often the owner's side looks at its devices."""
 

@@ -21,7 +21,10 @@ ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "requirements" / "device.txt"
 HOME = Path("usr/lib/lethe")
 CODE = ("edge", "cli", "fleet", "models/quantized", "demo/assets", "pyproject.toml", "LICENSE")
-WORKSHOP = ("demo.py", "test.py", "evaluate.py", "image.py", "deb.py", "ota.py", "ota_rollout.py")
+WORKSHOP = (
+    "demo.py", "test.py", "evaluate.py", "image.py", "deb.py",
+    "ota.py", "ota_models.py", "ota_rollout.py",
+)  # fmt: skip
 """Commands that are of no use on a device, and need what is not there."""
 GLIBC_OLDEST = 17
 COMMAND = """#!/bin/sh

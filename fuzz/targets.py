@@ -15,7 +15,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge.config import parse
 from edge.errors import BadInput
-from edge.protocol import announcement, audit, configuration, event, status, update
+from edge.protocol import (
+    announcement,
+    audit,
+    configuration,
+    event,
+    model_bundle,
+    status,
+    update,
+)
 from edge.settings import layers
 from fleet.archive import unwrap
 from fleet.ledger import Keys, Ledger, Refused
@@ -78,6 +86,12 @@ def read_reported(message: bytes) -> None:
     """Read what a device says of its configuration."""
     with contextlib.suppress(BadInput):
         configuration.decode_reported(message)
+
+
+def read_models(message: bytes) -> None:
+    """Read models as they travel."""
+    with contextlib.suppress(BadInput):
+        model_bundle.decode(message)
 
 
 def read_update(message: bytes) -> None:
@@ -152,6 +166,10 @@ TARGETS: dict[str, tuple[Callable[[bytes], None], list[bytes]]] = {
                 )
             )
         ],
+    ),
+    "models": (
+        read_models,
+        [model_bundle.encode({model_bundle.MANIFEST: b"{}", "sface-2021dec.tflite": bytes(50)})],
     ),
     "update": (
         read_update,

@@ -34,6 +34,8 @@ from edge.watchlist.gallery import Gallery
 
 WIDTH, HEIGHT, FRAMES, STEP_S = 640, 384, 6, 0.2
 ENTRY = "5e1f" * 8
+PORTRAITS = Path(__file__).resolve().parents[2] / "demo" / "assets"
+"""The built-in pictures."""
 
 
 class Verdict(msgspec.Struct, frozen=True):

@@ -35,6 +35,7 @@ State = Literal[
     "unsupported",  # a system without slots: others update it
 ]
 FAILURES = ("failed", "gone-back")
+ModelsState = Literal["current", "waiting", "trying", "refused", "gone-back"]
 Text = Annotated[str, Meta(max_length=limits.UPDATE_REASON_CHARS)]
 Short = Annotated[str, Meta(max_length=64)]
 
@@ -77,7 +78,7 @@ class Models(_Struct, frozen=True, kw_only=True):
         reason: why it waits, was refused or gone back from.
     """
 
-    state: Literal["current", "waiting", "trying", "refused", "gone-back"] = "current"
+    state: ModelsState = "current"
     active: Short = "shipped"
     target: Short = ""
     reason: Text = ""

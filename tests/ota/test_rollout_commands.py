@@ -14,14 +14,15 @@ from typer.testing import CliRunner
 from cli.ota import app
 from edge import limits
 from edge.config import BrokerConfig
-from edge.errors import BadInput, ConfigError
+from edge.errors import BadInput, ConfigError, ModelError
 from edge.identity import device_key
 from edge.link.session import Link
-from edge.protocol import topics, update
+from edge.protocol import model_bundle, topics, update
 from firmware.errors import BuildFailed
 from fleet import updates
 from fleet.repository import Repository
 from tests.fleet_kit import ROOT, Fleet
+from tests.update.kit import shipped
 
 ROOT_FOLDER = Path(__file__).resolve().parents[2]
 
@@ -29,6 +30,13 @@ ROOT_FOLDER = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def desk(tmp_path, mosquitto, signed, owner):
     return Desk(Fleet(tmp_path / "fleet"), mosquitto.port, signed, owner)
+
+
+def small_models(folder):
+    folder.mkdir()
+    for name, content in shipped().items():
+        (folder / name).write_bytes(content)
+    return folder
 
 
 class Desk:
@@ -212,3 +220,26 @@ def test_it_watches_until_it_is_asked_to_end(desk):
         assert [d["device"] for d in shown["devices"]] == ["camera-1", "camera-2"]
         watching.send_signal(signal.SIGTERM)
         assert watching.wait(60) == 0
+
+
+def test_models_are_signed_after_the_self_test_that_devices_do(desk, tmp_path):
+    folder = small_models(tmp_path / "models")
+    assert "would be" in desk.online("models", folder, "--dry-run")
+    role = Repository.existing(desk.fleet.folder).roles["models"]
+    assert not role.signed.targets
+    desk.online("models", folder)
+    repository = Repository.existing(desk.fleet.folder)
+    target = repository.roles["models"].signed.targets["models/default"]
+    files = model_bundle.decode(repository.target_content(target))
+    assert set(files) == {path.name for path in folder.iterdir()}
+    desk.online("models", "--withdraw")
+    assert not Repository.existing(desk.fleet.folder).roles["models"].signed.targets
+
+
+def test_models_that_devices_would_refuse_are_not_signed(desk, tmp_path):
+    folder = small_models(tmp_path / "models")
+    (folder / "mobilefacenet-192.tflite").write_bytes(b"x")
+    with pytest.raises(ModelError):
+        desk.online("models", folder)
+    with pytest.raises(ConfigError, match="name the folder"):
+        desk.online("models")

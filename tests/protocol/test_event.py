@@ -240,7 +240,7 @@ EXAMPLES = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", REFE
 
 
 def test_the_examples_of_the_reference_are_in_the_form_it_documents():
-    example, shown, told = EXAMPLES
+    example, shown, told, updating = EXAMPLES
     received = read(example)
     assert received.device == "gate-3"
     assert received.envelope.id == f"gate-3-{received.envelope.sequence}"
@@ -252,6 +252,8 @@ def test_the_examples_of_the_reference_are_in_the_form_it_documents():
     assert set(shown) == set(status.Status.__struct_fields__)
     msgspec.convert(told, status.Telemetry)
     assert set(told) == set(status.Telemetry.__struct_fields__)
+    assert set(updating) == set(update.Update.__struct_fields__)
+    msgspec.convert(updating, update.Update)
 
 
 def test_the_reference_names_every_topic():

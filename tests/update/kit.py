@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import ipaddress
+import json
 import ssl
 import threading
 from collections.abc import Callable
@@ -16,10 +17,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from edge.inference.manifest import SHIPPED
 from edge.protocol.announcement import Announcement
 
 BUNDLE = bytes(range(256)) * 4096
 """A megabyte."""
+DETECTOR, EMBEDDER = "yunet-2023mar-320x192", "mobilefacenet-192"
+"""The smallest of the shipped models."""
 
 
 def announced(content: bytes = BUNDLE, **changes: object) -> Announcement:
@@ -31,6 +35,20 @@ def announced(content: bytes = BUNDLE, **changes: object) -> Announcement:
         "urls": ("https://example.org/lethe.raucb",),
     }
     return Announcement(**(fields | changes))
+
+
+def shipped(*, tamper=None, drop=(), extra=None, embedder=EMBEDDER, defaults=None):
+    """The two smallest of the shipped models, as a bundle's files; with something wrong."""
+    manifest = json.loads((SHIPPED / "manifest.json").read_text())
+    names = [DETECTOR, embedder]
+    manifest["models"] = {name: manifest["models"][name] for name in names}
+    manifest["defaults"] = defaults or {"detector": DETECTOR, "embedder": embedder}
+    files = {m["file"]: (SHIPPED / m["file"]).read_bytes() for m in manifest["models"].values()}
+    for name in drop:
+        del files[name]
+    if tamper:
+        tamper(manifest, files)
+    return {"manifest.json": json.dumps(manifest).encode(), **files, **(extra or {})}
 
 
 class Server:

@@ -29,7 +29,6 @@ from edge.health.notify import ServiceManager
 from edge.health.position import open_position
 from edge.health.telemetry import Monitor
 from edge.identity import device_key, opening_key, registration
-from edge.inference.open import BackEnds
 from edge.link.introduction import Introduction
 from edge.link.session import Link
 from edge.link.status import StatusPublisher
@@ -40,12 +39,12 @@ from edge.protocol.status import OFFLINE, ListInForce, Status, Telemetry
 from edge.settings.keeper import Configuration, Reactions
 from edge.settings.layers import fingerprint
 from edge.settings.transport import ConfigurationTransport
-from edge.settings.trial import Evidence
+from edge.settings.trial import Evidence, Verdict, judge
 from edge.storage_key import storage_key
 from edge.trust.client import Trust, read_root
 from edge.update.machine import SYSTEM, Machine
-from edge.update.open import FOLLOWER, Updates
-from edge.vision.engine import Vision
+from edge.update.model_store import ModelStore
+from edge.update.open import FOLLOWERS, Updates, open_vision
 from edge.vision.pace import NORMAL, Intervals, Pace
 from edge.watchlist.authorisation import Place, Tightening
 from edge.watchlist.gallery import Gallery
@@ -56,7 +55,7 @@ from edge.watchlist.upkeep import retire_others
 
 log = logging.getLogger(__name__)
 
-_TOLD: dict[str, What] = {"configuration": "configuration", FOLLOWER: "update"}
+_TOLD: dict[str, What] = {"configuration": "configuration", **dict.fromkeys(FOLLOWERS, "update")}
 """What follows the fleet's state, as the audit log calls what it was told; else it is lists."""
 
 
@@ -131,18 +130,8 @@ class Device:
         state_dir = private_folder(Path(config.device.state_dir))
         self._key = device_key(state_dir)
         vision_config = config.vision
-        self._vision = Vision.open(
-            Path(vision_config.models_dir) if vision_config.models_dir else None,
-            vision_config.detector,
-            vision_config.embedder,
-            vision_config.threads,
-            BackEnds(
-                wanted=vision_config.backend,
-                python=vision_config.accelerator_python,
-                edgetpu_device=vision_config.edgetpu_device,
-                cache=str(state_dir / "engines"),
-            ),
-        )
+        self._models = None if vision_config.models_dir else ModelStore(state_dir / "models")
+        self._vision = open_vision(vision_config, self._models, state_dir / "engines")
         self._camera = camera or open_camera(config.camera)
         root, device = config.broker.topic_root, config.device.id
         status_topic = topics.status(root, device)
@@ -196,7 +185,9 @@ class Device:
             diary=self._audit,
             clock=self._clock,
             candidate=lambda: self._reports.in_view,
-            armed=lambda: self._lists.current() is not None,
+            gallery=self._lists.current,
+            models=self._models,
+            restart=self._restart,
             now=now,
         )
         self._pipeline = Pipeline(
@@ -387,7 +378,10 @@ class Device:
         self._save_clock()
         self._report_status()
         self._report_telemetry()
-        self._settings.watch(self._evidence())
+        evidence = self._evidence()
+        self._settings.watch(evidence)
+        if judge(evidence) is Verdict.PROVEN:
+            self._updates.works()
         self._feed_watchdog()
 
     def _evidence(self) -> Evidence:

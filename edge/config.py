@@ -192,9 +192,11 @@ class UpdateConfig(_Section):
     Attributes:
         ca_file: PEM file of the authority that certifies the servers which hold bundles; those of
             the system if none is given.
+        models: channel that models come from; of no effect where vision.models_dir is set.
     """
 
     ca_file: str | None = None
+    models: Name = "default"
 
 
 class HomeAssistantConfig(_Section):

@@ -325,8 +325,11 @@ UPDATE_INSTALL_S = 3600.0
 MAX_MODEL_FILES = 64
 MODEL_TRIAL_S = 120.0
 """New models have so long for the self-test."""
+MODEL_TRIAL_LOOK_S = 0.2
 MODEL_TRIAL_STARTS = 2
 """So many starts of the device new models have to show that it works with them."""
+UPDATE_CLOSE_S = 2.0
+"""At the end, so long is waited for a download to be given up; what came is on the disk."""
 UPDATE_WATCH_S = 5.0
 """How often the owner's side looks at its devices."""
 

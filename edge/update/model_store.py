@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -24,6 +25,7 @@ from edge.errors import BadInput, ModelError, StorageUnavailable
 from edge.files import flush_folder, private_folder, read_small, write_atomically
 from edge.inference.manifest import Manifest, load_manifest
 from edge.protocol.model_bundle import MANIFEST
+from edge.update.download import NoLongerWanted
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -171,33 +173,39 @@ class ModelStore:
             raise
         return manifest
 
-    def try_out(self, sha256: str, detector: str, embedder: str) -> None:
+    def try_out(
+        self,
+        sha256: str,
+        detector: str,
+        embedder: str,
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> None:
         """Have unpacked models do the main job, in a process of their own.
 
         Args:
             sha256: of the bundle.
             detector: name in the manifest; its default if empty.
             embedder: likewise.
+            wanted: asked now and then; False ends it.
 
         Raises:
             ModelError: they do not; or the process crashed or hung.
+            NoLongerWanted: as `wanted` says.
         """
         command = [sys.executable, "-P", "-m", "edge.update.model_trial"]
         try:
-            done = subprocess.run(
+            trial = subprocess.Popen(
                 [*command, str(self._folder / sha256), detector, embedder],
-                cwd=Path(__file__).resolve().parents[2], capture_output=True, text=True,
-                timeout=limits.MODEL_TRIAL_S, check=False, stdin=subprocess.DEVNULL,
-                env=_environment(),
+                cwd=Path(__file__).resolve().parents[2], text=True, env=_environment(),
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             )  # fmt: skip
-        except subprocess.TimeoutExpired as error:
-            raise ModelError(f"self-test: no answer in {limits.MODEL_TRIAL_S:g} s") from error
         except OSError as error:
             raise StorageUnavailable(f"the self-test cannot be started: {error}") from error
-        if done.returncode < 0:
-            raise ModelError(f"self-test: crashed with {signal.Signals(-done.returncode).name}")
-        if done.returncode:
-            says = (done.stderr.strip().splitlines() or ["it did not say why"])[-1]
+        said = _await(trial, wanted)
+        if trial.returncode < 0:
+            raise ModelError(f"self-test: crashed with {signal.Signals(-trial.returncode).name}")
+        if trial.returncode:
+            says = (said.strip().splitlines() or ["it did not say why"])[-1]
             raise ModelError(f"self-test: {says}")
 
     def activate(self, sha256: str) -> None:
@@ -269,6 +277,24 @@ class ModelStore:
         for place in self._folder.iterdir():
             if place.is_dir() and not (active and place.name == active.sha256):
                 shutil.rmtree(place, ignore_errors=True)
+
+
+def _await(trial: subprocess.Popen[str], wanted: Callable[[], bool]) -> str:
+    """Return what a process says until its end."""
+    until = time.monotonic() + limits.MODEL_TRIAL_S
+    try:
+        while True:
+            try:
+                return trial.communicate(timeout=limits.MODEL_TRIAL_LOOK_S)[1]
+            except subprocess.TimeoutExpired:
+                if not wanted():
+                    raise NoLongerWanted("the device is stopping") from None
+                if time.monotonic() >= until:
+                    says = f"self-test: no answer in {limits.MODEL_TRIAL_S:g} s"
+                    raise ModelError(says) from None
+    finally:
+        trial.kill()
+        trial.wait()
 
 
 def _environment() -> dict[str, str]:

@@ -102,7 +102,7 @@ class ModelUpdates:
             self._closing = True
             self._wake.notify()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(limits.UPDATE_CLOSE_S)
 
     def works(self) -> None:
         """Take note that the device works: models on trial are kept."""
@@ -185,7 +185,7 @@ class ModelUpdates:
         self._say("waiting", "is being tried out")
         try:
             manifest = self._store.unpack(sha256, model_bundle.decode(content))
-            self._store.try_out(sha256, *self._names)
+            self._store.try_out(sha256, *self._names, wanted=lambda: not self._closing)
             ready = sha256, manifest.embedder(self._names[1])[1].embedder_id
         except BadInput as error:
             self._store.reject(sha256, "refused", str(error))

@@ -4,24 +4,59 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge import __version__
 from edge.audit.diary import Diary
-from edge.config import Config
+from edge.config import Config, VisionConfig
 from edge.health.clock import Clock
+from edge.inference.open import BackEnds
 from edge.link.session import Link
 from edge.protocol import topics
 from edge.protocol.update import Software
 from edge.trust.client import Trust
 from edge.update.download import Downloader, trusted
 from edge.update.machine import Machine
+from edge.update.model_store import ModelStore
+from edge.update.models import ModelUpdates
 from edge.update.reporter import Reporter
 from edge.update.updater import Senses, Updater
+from edge.vision.engine import Vision
+from edge.watchlist.gallery import Gallery
 
-FOLLOWER = "update"
-"""What a refusal of an announcement begins with."""
+FOLLOWERS = ("update", "models")
+"""Names under which announcements are followed."""
+
+
+def open_vision(config: VisionConfig, store: ModelStore | None, engines: Path) -> Vision:
+    """Load the models in use.
+
+    Args:
+        config: which of them, and what runs them.
+        store: of models that came after the software; None where the configuration names a folder.
+        engines: where what an accelerator makes of models is kept.
+
+    Raises:
+        ModelError: they cannot be loaded; nor can those that came with the software.
+    """
+
+    def load(folder: Path | None) -> Vision:
+        return Vision.open(
+            folder,
+            config.detector,
+            config.embedder,
+            config.threads,
+            BackEnds(
+                wanted=config.backend,
+                python=config.accelerator_python,
+                edgetpu_device=config.edgetpu_device,
+                cache=str(engines),
+            ),
+        )
+
+    return store.open(load) if store is not None else load(Path(config.models_dir))
 
 
 class Updates:
@@ -38,7 +73,9 @@ class Updates:
         diary: Diary,
         clock: Clock,
         candidate: Callable[[], bool],
-        armed: Callable[[], bool],
+        gallery: Callable[[], Gallery | None],
+        models: ModelStore | None,
+        restart: Callable[[], None],
         now: Callable[[], float],
     ) -> None:
         """Prepare; nothing is fetched before `start`.
@@ -52,7 +89,9 @@ class Updates:
             diary: where it is recorded.
             clock: for the window.
             candidate: whether somebody on the list is in view.
-            armed: whether the device looks for somebody.
+            gallery: the list in force.
+            models: that came after the software; None where the configuration names a folder.
+            restart: starts the device anew, with other models.
             now: wall clock, seconds since 1970.
 
         Raises:
@@ -85,21 +124,50 @@ class Updates:
                     wanted=lambda: updater.wanted(),
                 ),
                 reporter,
-                Senses(minute=self._minute, candidate=candidate, armed=armed),
+                Senses(
+                    minute=self._minute,
+                    candidate=candidate,
+                    armed=lambda: gallery() is not None,
+                ),
                 note=diary.note,
                 refuse=lambda reason: diary.refuse("update", reason),
             )
-            trust.follow(FOLLOWER, updater.follow)
+            trust.follow(FOLLOWERS[0], updater.follow)
+        self._models: ModelUpdates | None = None
+        if models is not None:
+
+            def embedder() -> str:
+                present = gallery()
+                return present.embedder if present else ""
+
+            self._models = ModelUpdates(
+                config.update.models,
+                models,
+                reporter,
+                names=(config.vision.detector, config.vision.embedder),
+                embedder_in_force=embedder,
+                candidate=candidate,
+                restart=restart,
+                note=diary.note,
+            )
+            trust.follow(FOLLOWERS[1], self._models.follow)
 
     def start(self) -> None:
         """Begin."""
-        if self._updater is not None:
-            self._updater.start()
+        for each in (self._updater, self._models):
+            if each is not None:
+                each.start()
+
+    def works(self) -> None:
+        """Take note that the device does its work: models on trial are kept."""
+        if self._models is not None:
+            self._models.works()
 
     def close(self) -> None:
         """Stop; what was fetched so far is kept."""
-        if self._updater is not None:
-            self._updater.close()
+        for each in (self._updater, self._models):
+            if each is not None:
+                each.close()
 
     def _minute(self) -> int | None:
         time = self._clock.read()

@@ -150,7 +150,7 @@ class Updater:
             self._closing = True
             self._wake.notify()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(limits.UPDATE_CLOSE_S)
 
     def wanted(self) -> bool:
         """Whether what is being fetched is still to be: asked by the downloader."""

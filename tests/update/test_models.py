@@ -20,6 +20,7 @@ from edge.inference.manifest import SHIPPED, load_manifest
 from edge.protocol import audit, model_bundle, update
 from edge.trust.client import Target
 from edge.update import model_store
+from edge.update.download import NoLongerWanted
 from edge.update.model_store import ModelStore
 from edge.update.models import ModelUpdates
 from edge.update.reporter import Reporter
@@ -110,7 +111,7 @@ class Device:
 @pytest.fixture
 def quick(monkeypatch):
     """The self-test of the shipped models is another test's."""
-    monkeypatch.setattr(ModelStore, "try_out", lambda *_: None)
+    monkeypatch.setattr(ModelStore, "try_out", lambda *_, **__: None)
 
 
 @pytest.fixture
@@ -164,17 +165,35 @@ def test_models_that_are_none_are_refused_whatever_the_library_does(device):
     assert "self-test" in device.told.reason
 
 
-def test_a_self_test_that_hangs_or_crashes_is_a_refusal(device, monkeypatch, tmp_path):
-    monkeypatch.setattr(limits, "MODEL_TRIAL_S", 0.05)
-    with pytest.raises(ModelError, match="no answer"):
+@pytest.mark.parametrize(
+    ("does", "reason"),
+    [
+        ("exec sleep 1000", "no answer in 0.1 s"),
+        ("kill -SEGV $$", "crashed with SIGSEGV"),
+        ("exit 1", "it did not say why"),
+    ],
+)
+def test_a_self_test_that_hangs_or_crashes_is_a_refusal(
+    device, monkeypatch, tmp_path, does, reason
+):
+    monkeypatch.setattr(limits, "MODEL_TRIAL_S", 0.1)
+    monkeypatch.setattr(limits, "MODEL_TRIAL_LOOK_S", 0.1 if "sleep" in does else 60)
+    monkeypatch.setattr(model_store.sys, "executable", str(script(tmp_path / "python", does)))
+    with pytest.raises(ModelError, match=reason):
         device.store.try_out("0" * 64, "", "")
-    monkeypatch.setattr(limits, "MODEL_TRIAL_S", 60)
-    crash = tmp_path / "crash"
-    crash.write_text("#!/bin/sh\nkill -SEGV $$\n")
-    crash.chmod(0o755)
-    monkeypatch.setattr(model_store.sys, "executable", str(crash))
-    with pytest.raises(ModelError, match="crashed with SIGSEGV"):
-        device.store.try_out("0" * 64, "", "")
+
+
+def test_a_device_that_stops_does_not_wait_for_the_self_test(device, monkeypatch, tmp_path):
+    hang = script(tmp_path / "python", "exec sleep 1000")
+    monkeypatch.setattr(model_store.sys, "executable", str(hang))
+    with pytest.raises(NoLongerWanted):
+        device.store.try_out("0" * 64, "", "", wanted=lambda: False)
+
+
+def script(path, does):
+    path.write_text(f"#!/bin/sh\n{does}\n")
+    path.chmod(0o755)
+    return path
 
 
 @pytest.mark.parametrize(
@@ -245,7 +264,7 @@ def test_a_full_disk_leaves_those_in_use(device, monkeypatch):
     with pytest.raises(StorageUnavailable, match="no room for models"):
         device.announce(shipped())
     monkeypatch.undo()
-    monkeypatch.setattr(ModelStore, "try_out", lambda *_: None)
+    monkeypatch.setattr(ModelStore, "try_out", lambda *_, **__: None)
     device.updates.step()
     assert device.restarts == 1, "and it is tried again"
 

@@ -282,19 +282,18 @@ class ModelStore:
 def _await(trial: subprocess.Popen[str], wanted: Callable[[], bool]) -> str:
     """Return what a process says until its end."""
     until = time.monotonic() + limits.MODEL_TRIAL_S
-    try:
+    with trial:
         while True:
             try:
                 return trial.communicate(timeout=limits.MODEL_TRIAL_LOOK_S)[1]
             except subprocess.TimeoutExpired:
-                if not wanted():
-                    raise NoLongerWanted("the device is stopping") from None
-                if time.monotonic() >= until:
-                    says = f"self-test: no answer in {limits.MODEL_TRIAL_S:g} s"
-                    raise ModelError(says) from None
-    finally:
-        trial.kill()
-        trial.wait()
+                over = time.monotonic() >= until
+                if not over and wanted():
+                    continue
+            trial.kill()
+            if over:
+                raise ModelError(f"self-test: no answer in {limits.MODEL_TRIAL_S:g} s")
+            raise NoLongerWanted("the device is stopping")
 
 
 def _environment() -> dict[str, str]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from edge import limits
 from edge.errors import FormatError, SignatureRefused
-from edge.protocol import event, signing, status, topics
+from edge.protocol import event, signing, status, topics, update
 from fleet import schemas
 
 NOW = 1_800_000_000.25
@@ -265,6 +265,6 @@ def test_the_reference_names_every_topic():
         topics.list_key("<list>", "<key>", "<id>"),
     )
     named = [topics.trust("<root>", path) for path in paths]
-    own = (topics.event, topics.status, topics.telemetry)
+    own = (topics.event, topics.status, topics.telemetry, topics.update)
     for topic in (*named, *(each("<root>", "<id>") for each in own)):
         assert f"`{topic}`" in REFERENCE

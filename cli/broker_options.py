@@ -16,6 +16,12 @@ Username = Annotated[str | None, typer.Option(help="MQTT user name.")]
 PasswordFile = Annotated[
     Path | None, typer.Option(help="File (mode 0600) with the password.", show_default=False)
 ]
+CertFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="PEM (mode 0600) of our client certificate and its key, from `authority role`."
+    ),
+]
 CaFile = Annotated[Path | None, typer.Option(help="PEM of the broker's authority; turns TLS on.")]
 
 DEFAULT_BROKER = "127.0.0.1:1883"
@@ -28,6 +34,7 @@ def broker_config(
     username: str | None,
     password_file: Path | None,
     ca_file: Path | None,
+    cert_file: Path | None,
 ) -> BrokerConfig:
     """Return the broker that the options name.
 
@@ -45,6 +52,7 @@ def broker_config(
             "username": username,
             "password_file": str(password_file) if password_file else None,
             "ca_file": str(ca_file) if ca_file else None,
+            "cert_file": str(cert_file) if cert_file else None,
         },
         BrokerConfig,
     )

@@ -58,6 +58,7 @@ def show(
     username: options.Username = None,
     password_file: options.PasswordFile = None,
     ca_file: options.CaFile = None,
+    cert_file: options.CertFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what a device's own file says, or what the device reports: each field, and who set it.
@@ -70,7 +71,9 @@ def show(
         _show_file(configuration.load(file), as_json=as_json)
         return
     assert device is not None
-    settings = options.broker_config(broker, topic_root, username, password_file, ca_file)
+    settings = options.broker_config(
+        broker, topic_root, username, password_file, ca_file, cert_file
+    )
     reported = _reported_by(settings, [device])[device]
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(reported)).decode())
@@ -117,13 +120,16 @@ def set_(
     username: options.Username = None,
     password_file: options.PasswordFile = None,
     ca_file: options.CaFile = None,
+    cert_file: options.CertFile = None,
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Sign what the fleet wants of devices, and publish it. Nothing is signed that they refuse."""
     named = _assigned(assignments or [])
     if not named and file is None and not unset:
         raise ConfigError("nothing to set: name fields as in telemetry.period_s=120, or a --file")
-    settings = options.broker_config(broker, topic_root, username, password_file, ca_file)
+    settings = options.broker_config(
+        broker, topic_root, username, password_file, ca_file, cert_file
+    )
     passphrase = read_passphrase(passphrase_file)
     local = configuration.load(against) if against else None
     console = _console()
@@ -166,10 +172,13 @@ def diff(
     username: options.Username = None,
     password_file: options.PasswordFile = None,
     ca_file: options.CaFile = None,
+    cert_file: options.CertFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare what is desired with what devices report. Exit code 1 if something differs."""
-    settings = options.broker_config(broker, topic_root, username, password_file, ca_file)
+    settings = options.broker_config(
+        broker, topic_root, username, password_file, ca_file, cert_file
+    )
     with locked(folder):
         repository = Repository.existing(folder)
         names = _devices(repository, device, everyone=everyone)

@@ -79,6 +79,7 @@ def watch(
     username: options.Username = None,
     password_file: options.PasswordFile = None,
     ca_file: options.CaFile = None,
+    cert_file: options.CertFile = None,
     device_key: DeviceKeys = None,
     device: Device = "+",
     owner: OwnerFolder = None,
@@ -93,7 +94,9 @@ def watch(
     timeout: Timeout = 0.0,
 ) -> None:
     """Print events as they arrive. Ends on Ctrl-C, SIGTERM, --count or --timeout."""
-    settings = options.broker_config(broker, topic_root, username, password_file, ca_file)
+    settings = options.broker_config(
+        broker, topic_root, username, password_file, ca_file, cert_file
+    )
     keys, labels = read_keys(device_key), Owner(owner).labels if owner else {}
     arrived, console, aside = _arrivals(), *_consoles()
     link = listen(settings, arrived.put, keys=keys, device=device)
@@ -126,6 +129,7 @@ def export(
     username: options.Username = None,
     password_file: options.PasswordFile = None,
     ca_file: options.CaFile = None,
+    cert_file: options.CertFile = None,
     device_key: DeviceKeys = None,
     device: Device = "+",
     owner: OwnerFolder = None,
@@ -140,7 +144,9 @@ def export(
     The broker keeps what comes while this command is not running, from its first start on.
     What is refused is printed by name and not written. Ends on Ctrl-C, SIGTERM or --timeout.
     """
-    settings = options.broker_config(broker, topic_root, username, password_file, ca_file)
+    settings = options.broker_config(
+        broker, topic_root, username, password_file, ca_file, cert_file
+    )
     keys, labels = read_keys(device_key), Owner(owner).labels if owner else {}
     if not keys:
         raise ConfigError("an archive holds checked events only: give --device-key")

@@ -325,12 +325,15 @@ def take_release(
     username: options.Username = None,
     password_file: options.PasswordFile = None,
     ca_file: options.CaFile = None,
+    cert_file: options.CertFile = None,
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Take a version of a list that its owner has signed elsewhere, and publish it."""
     with _change(folder, passphrase_file) as repository:
         release.hand_over(release.read_release(file), repository)
-    settings = options.broker_config(broker, topic_root, username, password_file, ca_file)
+    settings = options.broker_config(
+        broker, topic_root, username, password_file, ca_file, cert_file
+    )
     bring(folder, read_passphrase(passphrase_file), settings)
 
 
@@ -342,9 +345,12 @@ def _publishing(everything: bool, force: bool) -> Callable[..., None]:
         username: options.Username = None,
         password_file: options.PasswordFile = None,
         ca_file: options.CaFile = None,
+        cert_file: options.CertFile = None,
         passphrase_file: PassphraseFile = None,
     ) -> None:
-        settings = options.broker_config(broker, topic_root, username, password_file, ca_file)
+        settings = options.broker_config(
+            broker, topic_root, username, password_file, ca_file, cert_file
+        )
         if force:
             with _change(folder, passphrase_file) as repository:
                 repository.seal_state(force=True)

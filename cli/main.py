@@ -17,6 +17,8 @@ COMMANDS = {
     "run": "Run the device: camera, watchlist, events.",
     "identity": "Make this device's keys, for its fleet to register.",
     "config": "What devices are to do: show, set, compare.",
+    "provision": "Get this device its certificate for the broker, and look after it.",
+    "authority": "Who may connect to the broker: certificates of devices (for its operator).",
     "fleet": "Keys, devices, lists of a fleet, and their way to the broker (for its operator).",
     "watchlist": "Enrol, sign, publish and revoke (for the owner of a list).",
     "events": "Follow and verify what devices report.",

@@ -73,11 +73,14 @@ def publish(
     username: options.Username = None,
     password_file: options.PasswordFile = None,
     ca_file: options.CaFile = None,
+    cert_file: options.CertFile = None,
     passphrase_file: PassphraseFile = None,
     dry_run: DryRun = False,
 ) -> None:
     """Announce a bundle to the devices that it is for. Put it on the server first."""
-    settings = options.broker_config(broker, topic_root, username, password_file, ca_file)
+    settings = options.broker_config(
+        broker, topic_root, username, password_file, ca_file, cert_file
+    )
     about = bundles.examine(bundle, keys)
     size, sha256 = updates.measure(bundle)
     begin, dash, end = window.partition("-")
@@ -135,13 +138,16 @@ def rollout(
     username: options.Username = None,
     password_file: options.PasswordFile = None,
     ca_file: options.CaFile = None,
+    cert_file: options.CertFile = None,
     passphrase_file: PassphraseFile = None,
     dry_run: DryRun = False,
 ) -> None:
     """Change how far an announced version goes, by hand."""
     if percent is None and not (halt or resume or retry or withdraw):
         raise ConfigError("say what: --percent, --halt, --resume, --retry or --withdraw")
-    settings = options.broker_config(broker, topic_root, username, password_file, ca_file)
+    settings = options.broker_config(
+        broker, topic_root, username, password_file, ca_file, cert_file
+    )
     with locked(fleet):
         before = updates.announced(Repository.existing(fleet)).get(compatible)
     if before is None:
@@ -188,10 +194,13 @@ def status(
     username: options.Username = None,
     password_file: options.PasswordFile = None,
     ca_file: options.CaFile = None,
+    cert_file: options.CertFile = None,
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Show how far each device is; with --steer, go on or stop by it."""
-    settings = options.broker_config(broker, topic_root, username, password_file, ca_file)
+    settings = options.broker_config(
+        broker, topic_root, username, password_file, ca_file, cert_file
+    )
     console = Console(highlight=False)
     if not watch:
         fresh = _look(fleet, settings, passphrase_file, steer=steer)

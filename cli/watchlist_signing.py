@@ -62,6 +62,7 @@ def publish(
     username: options.Username = None,
     password_file: options.PasswordFile = None,
     ca_file: options.CaFile = None,
+    cert_file: options.CertFile = None,
     passphrase_file: PassphraseFile = None,
     signature: Annotated[
         list[Path] | None,
@@ -77,7 +78,9 @@ def publish(
     dry_run: DryRun = False,
 ) -> None:
     """Sign the next version with the keys that are here, and publish it if that is enough."""
-    settings = options.broker_config(broker, topic_root, username, password_file, ca_file)
+    settings = options.broker_config(
+        broker, topic_root, username, password_file, ca_file, cert_file
+    )
     owner, passphrase = Owner(folder), read_passphrase(passphrase_file)
     if signature:
         drafted = lists.pending(owner)
@@ -200,6 +203,7 @@ def inspect(
     username: options.Username = None,
     password_file: options.PasswordFile = None,
     ca_file: options.CaFile = None,
+    cert_file: options.CertFile = None,
     fleet: FleetFolder = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -209,7 +213,9 @@ def inspect(
     watchlist = None if kept is None else release.opened(kept.release, kept.key)
     held: dict[str, object] = {}
     if at_broker:
-        settings = options.broker_config(broker, topic_root, username, password_file, ca_file)
+        settings = options.broker_config(
+            broker, topic_root, username, password_file, ca_file, cert_file
+        )
         root = read_small(_fleet(owner, fleet) / "root.json", 65536)
         held = {
             role: target and {"version": target.version, "signers": list(target.signers)}
@@ -258,6 +264,7 @@ def expire(
     username: options.Username = None,
     password_file: options.PasswordFile = None,
     ca_file: options.CaFile = None,
+    cert_file: options.CertFile = None,
     passphrase_file: PassphraseFile = None,
     fleet: FleetFolder = None,
     out: Annotated[
@@ -267,7 +274,9 @@ def expire(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Withdraw the list: devices destroy what they hold of it. People stay enrolled here."""
-    settings = options.broker_config(broker, topic_root, username, password_file, ca_file)
+    settings = options.broker_config(
+        broker, topic_root, username, password_file, ca_file, cert_file
+    )
     owner, passphrase = Owner(folder), read_passphrase(passphrase_file)
     says = (
         f"list {owner.owned.id}: withdrawn from {', '.join(owner.owned.authorisation.devices)}; "

@@ -17,6 +17,7 @@ from edge.audit.log import AuditLog
 from edge.camera.base import Camera
 from edge.camera.open import open_camera
 from edge.config import Config, WatchlistConfig
+from edge.credentials import Credentials
 from edge.errors import FrameError, StorageUnavailable
 from edge.events.outbox import Outbox
 from edge.events.publisher import Publisher
@@ -30,6 +31,7 @@ from edge.health.position import open_position
 from edge.health.telemetry import Monitor
 from edge.identity import device_key, opening_key, registration
 from edge.link.introduction import Introduction
+from edge.link.enrolment import Renewal
 from edge.link.session import Link
 from edge.link.status import StatusPublisher
 from edge.pipeline import Counters, Observer, Pipeline
@@ -141,6 +143,7 @@ class Device:
             state_dir / "outbox.db", self._sign, now=now, before_commit=self._audit.sync
         )
         self._link = Link(config.broker, f"lethe-{device}", will=(status_topic, OFFLINE))
+        self._renewal = self._open_renewal(state_dir)
         self._publisher = Publisher(self._outbox, self._link, topics.event(root, device))
         self._reports = Reports(
             self._outbox, device=device, models=self._vision.models, on_stored=self._publisher.wake
@@ -202,6 +205,13 @@ class Device:
             observer=observer,
             pace=Pace(intervals),
         )
+
+    def _open_renewal(self, state_dir: Path) -> Renewal | None:
+        broker, device = self._config.broker, self._config.device.id
+        if broker.ca_file is None or broker.cert_file is None:
+            return None
+        credentials = Credentials(state_dir, device)
+        return Renewal(credentials, self._link, broker, device, now=self._now)
 
     def _open_audit(self, folder: Path) -> Diary:
         started = audit.Started(
@@ -376,6 +386,8 @@ class Device:
             self._publish_audit_head()
         self._reports.save()
         self._save_clock()
+        if self._renewal is not None:
+            self._renewal.look()
         self._report_status()
         self._report_telemetry()
         evidence = self._evidence()
@@ -425,6 +437,7 @@ class Device:
             self._reports.trouble,
             self._audit.trouble,
             self._metrics.trouble,
+            self._renewal.reason if self._renewal else "",
             *(f"{a.back_end}: {a.reason}; the CPU goes on" for a in accelerators if a.reason),
         )
         reasons = tuple(reason for reason in reasons if reason)
@@ -451,6 +464,9 @@ class Device:
     def _report_telemetry(self) -> None:
         telemetry = self._monitor.sample(self._captured, len(self._outbox))
         if telemetry is not None:
+            if self._renewal is not None:
+                ends = int(self._renewal.ends)
+                telemetry = msgspec.structs.replace(telemetry, certificate_ends=ends)
             self._newest = (self._newest[0], telemetry)
             self._telemetry.set(telemetry)
 

@@ -87,8 +87,9 @@ class BrokerConfig(_Section):
         username: MQTT user name, if the broker asks for one.
         password_file: file (0600) holding the password.
         ca_file: PEM file of the authority that signed the broker's certificate; turns TLS on.
-        cert_file: the device's client certificate, PEM.
-        key_file: the private key of it, PEM, 0600.
+        cert_file: the device's client certificate, PEM; with its key in it: 0600. Renewed by
+            the device itself if it is `tls/client.pem` of the state folder.
+        key_file: the private key of it, PEM, 0600, if that is another file.
     """
 
     host: Annotated[str, Meta(min_length=1, max_length=255)] = "127.0.0.1"

@@ -113,6 +113,30 @@ MQTT_RETRY_MAX_S = 30
 DEFAULT_TOPIC_ROOT = "lethe"
 DEFAULT_DISCOVERY_PREFIX = "homeassistant"
 
+# --- Client certificates (edge.protocol.certificate, edge.protocol.enrolment) ---------------------
+MAX_CERTIFICATE_BYTES = 8 * 1024
+MAX_AUTHORITIES_BYTES = 512 * 1024
+"""Every public authority there is takes 220 KB."""
+MAX_ENROLMENT_BYTES = 32 * 1024
+CERTIFICATE_LIFETIME_S = 90 * 24 * 3600
+"""A device's client certificate; a device that is no longer renewed is out after so long."""
+CERTIFICATE_RENEW_S = 30 * 24 * 3600
+"""So long before its end at most a certificate is renewed, and warned about."""
+CERTIFICATE_BACKDATE_S = 3600
+"""A certificate begins so long before it is signed: clocks differ."""
+SERVER_CERTIFICATE_LIFETIME_S = 397 * 24 * 3600
+AUTHORITY_LIFETIME_S = 3650 * 24 * 3600
+INVITATION_LIFETIME_S = 30 * 24 * 3600
+"""A one-time token that is not used by then is void."""
+ENROL_PORT = 8884
+"""Of the listener that takes one-time passwords (deploy/mosquitto/enrol.conf)."""
+ENROL_LOOK_S = 1.0
+"""Whoever waits for the first certificate looks so often whether it is to end."""
+RENEWAL_ASK_S = 3600.0
+"""A request that is not answered is sent again after this; and looked at is it so often."""
+RENEWAL_TRY_S = 20.0
+"""A new certificate has so long to be accepted by the broker."""
+
 # --- Events ------------------------------------------------------------------------------------
 OUTBOX_MAX_EVENTS = 20_000
 OUTBOX_MAX_BYTES = 64 * 1024 * 1024

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from edge.config import Config
-from edge.protocol import audit, configuration, event
+from edge.protocol import audit, configuration, enrolment, event
 from edge.protocol.announcement import Announcement
 from edge.protocol.party import Party
 from edge.protocol.policy import Policy
@@ -77,6 +77,8 @@ SCHEMAS: dict[str, type[msgspec.Struct]] = {
     "authorisation.schema.json": Authorisation,
     "party.schema.json": Party,
     "policy.schema.json": Policy,
+    "enrol-request.schema.json": enrolment.Request,
+    "enrol-answer.schema.json": enrolment.Answer,
 }
 """File and what it describes. `data` of an event is the one that its `type` names."""
 

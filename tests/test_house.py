@@ -11,6 +11,7 @@ POLICY = [
     *sorted((ROOT / "edge" / "protocol").glob("*.py")),
     *(ROOT / "edge" / "watchlist" / f"{name}.py" for name in POLICY_OF_LISTS),
     *(ROOT / "edge" / "vision" / f"{name}.py" for name in ("track", "shots", "quality")),
+    *(ROOT / "edge" / "provision" / f"{name}.py" for name in ("document", "network", "report")),
     *(ROOT / "edge" / "inference" / f"{name}.py" for name in ("choice", "recovery")),
 ]
 IMPURE = {"os", "io", "pathlib", "socket", "sqlite3", "subprocess", "threading", "time", "paho"}

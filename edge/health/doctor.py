@@ -24,6 +24,7 @@ from edge import config as configuration
 from edge import limits
 from edge.errors import ConfigError, LetheError
 from edge.health import broker, clock
+from edge.health.certificate import check_broker_tls, check_certificate
 from edge.health.finding import Finding
 from edge.health.indicator import LEDS
 from edge.health.sensors import hottest, throttled
@@ -69,7 +70,10 @@ def examine(config_file: Path | None, now: float | None = None) -> Iterator[Find
     yield check_camera(config.camera.source)
     answers = check_broker(config.broker.host, config.broker.port)
     yield answers
+    yield check_certificate(config, time.time() if now is None else now)
     if answers.state == "ok":
+        if config.broker.ca_file is not None:
+            yield check_broker_tls(config)
         yield from broker.examine(config)
 
 

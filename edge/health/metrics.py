@@ -111,6 +111,11 @@ class _Collector(Collector):
         yield GaugeMetricFamily(
             "lethe_events_waiting", "Events not yet taken by the broker.", telemetry.events_waiting
         )
+        yield GaugeMetricFamily(
+            "lethe_certificate_ends_seconds",
+            "When the client certificate for the broker ends, seconds since 1970; 0: none.",
+            telemetry.certificate_ends or 0,
+        )
         yield StateSetMetricFamily(
             "lethe_disk", "Room for state.",
             {name: telemetry.disk == name for name in ("ok", "low", "unknown")},

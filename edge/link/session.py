@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -83,7 +84,7 @@ class Link:
         if will is not None:
             self._client.will_set(*will, qos=1, retain=True)
             self.sent_bytes += len(will[0].encode()) + len(will[1])
-        _authenticate(self._client, broker)
+        self._tls = _authenticate(self._client, broker)
 
     @property
     def connected(self) -> bool:
@@ -182,6 +183,22 @@ class Link:
         self._client.connect_async(self._host, self._port, keepalive=limits.MQTT_KEEPALIVE_S)
         self._client.loop_start()
 
+    def renew(self, cert_file: str) -> None:
+        """Show the broker another client certificate from the next connection on.
+
+        The present one goes on: what it was opened with is not asked for again.
+
+        Args:
+            cert_file: PEM file of the certificate and its key.
+
+        Raises:
+            ConfigError: it cannot be used; the session stays as it is.
+        """
+        if self._tls is None:
+            raise ConfigError("the session has no TLS: broker.ca_file is not set")
+        _check_private(cert_file)
+        _show(self._tls, cert_file, None)
+
     def close(self) -> None:
         """Disconnect cleanly: the broker keeps its last will to itself."""
         self._client.disconnect()
@@ -235,19 +252,55 @@ def _no_delay(_client: Client, _data: object, sock: Any) -> None:  # noqa: ANN40
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def _authenticate(client: Client, broker: BrokerConfig) -> None:
+def _authenticate(client: Client, broker: BrokerConfig) -> ssl.SSLContext | None:
+    """Give a client its credentials; return what holds those of TLS, if they are used."""
     try:
         if broker.username is not None:
             password = None
             if broker.password_file is not None:
                 password = read_secret(Path(broker.password_file)).decode("utf-8").strip()
             client.username_pw_set(broker.username, password)
-        if broker.key_file is not None:
-            read_secret(Path(broker.key_file))  # OpenSSL would take one that others may read
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"credentials of the broker cannot be read: {error}") from error
-    if broker.ca_file is not None:
-        try:
-            client.tls_set(broker.ca_file, broker.cert_file, broker.key_file)
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"TLS files of the broker cannot be used: {error}") from error
+    if broker.ca_file is None:
+        return None
+    context = tls_context(broker)
+    client.tls_set_context(context)
+    return context
+
+
+def tls_context(broker: BrokerConfig) -> ssl.SSLContext:
+    """Return what a session checks the broker with, and shows it.
+
+    Args:
+        broker: with `ca_file`.
+
+    Raises:
+        ConfigError: a file is missing, damaged, or open to others.
+    """
+    if secret := broker.key_file or broker.cert_file:
+        _check_private(secret)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # checks certificate and name of the broker
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_verify_locations(broker.ca_file)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"TLS: {broker.ca_file} cannot be used: {error}") from error
+    if broker.cert_file is not None:
+        _show(context, broker.cert_file, broker.key_file)
+    return context
+
+
+def _check_private(secret: str) -> None:
+    """Refuse a key that others may read: OpenSSL would take it."""
+    try:
+        read_secret(Path(secret))
+    except OSError as error:
+        raise ConfigError(f"TLS: {secret} cannot be read: {error}") from error
+
+
+def _show(context: ssl.SSLContext, cert_file: str, key_file: str | None) -> None:
+    try:
+        context.load_cert_chain(cert_file, key_file)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"TLS: {cert_file}, or the key of it, cannot be used: {error}") from error

@@ -86,6 +86,8 @@ class Telemetry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         throttled: why a Raspberry Pi's firmware has slowed it down since the machine started.
         events_waiting: the fewest events that waited for the broker at any time of the period.
         disk: whether there is room for a full outbox and two lists.
+        certificate_ends: of the client certificate for the broker, seconds since 1970; None where
+            there is none.
     """
 
     time: Annotated[str, Meta(max_length=40)]
@@ -95,6 +97,7 @@ class Telemetry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     throttled: Annotated[tuple[Annotated[str, Meta(max_length=32)], ...], Meta(max_length=8)]
     events_waiting: Annotated[int, Meta(ge=0)]
     disk: Disk
+    certificate_ends: int | None = None
 
 
 def parse(message: bytes) -> Status:

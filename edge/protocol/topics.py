@@ -63,3 +63,13 @@ def update(root: str, device_id: str) -> str:
 def configuration(root: str, device_id: str) -> str:
     """Device to operator, QoS 1, retained: what is in force, and why it is not what is desired."""
     return f"{root}/device/{device_id}/configuration"
+
+
+def enrol_request(root: str, device_id: str) -> str:
+    """Device to authority, QoS 1, retained: asks for a client certificate."""
+    return f"{root}/enrol/{device_id}/request"
+
+
+def enrol_answer(root: str, device_id: str) -> str:
+    """Fleet's authority to device, QoS 1, retained: a certificate, or why there is none."""
+    return f"{root}/enrol/{device_id}/answer"

@@ -2,23 +2,23 @@
 
 import queue
 import re
-import threading
-from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address
+import shutil
+import time
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from demo.broker import free_port
 from edge import limits
 from edge.config import BrokerConfig, parse
+from edge.credentials import Credentials
+from edge.files import private_folder, write_atomically
 from edge.health import broker as examination
 from edge.link.session import Link
-from edge.protocol import list_key, topics
-from fleet import broker
+from edge.protocol import enrolment, list_key, topics
+from edge.protocol.enrolment import read_request
+from fleet import approval, authority, broker
+from fleet.authority import Authority
 from fleet.repository import Repository
 from tests.conftest import SHIPPED, Mosquitto
 from tests.fleet_kit import ROOT, Fleet, Follower, listing
@@ -28,77 +28,79 @@ from tests.protocol.test_sealed_list import people
 DEPLOY = SHIPPED.parent
 
 
-class Authority:
-    """Signs certificates that name a device, the fleet, a reader, or the broker."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.key = ec.generate_private_key(ec.SECP256R1())
-        self.name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "authority")])
-        self._write("ca", self.key, self._build("authority", self.key.public_key(), ca=True))
-
-    def issue(self, name: str) -> None:
-        key = ec.generate_private_key(ec.SECP256R1())
-        self._write(name, key, self._build(name, key.public_key(), ca=False))
-
-    def config(self, port: int, name: str) -> BrokerConfig:
-        if not (self.folder / f"{name}.pem").exists():
-            self.issue(name)
-        return BrokerConfig(
-            port=port,
-            ca_file=str(self.folder / "ca.pem"),
-            cert_file=str(self.folder / f"{name}.pem"),
-            key_file=str(self.folder / f"{name}.key"),
-        )
-
-    def _build(self, name, public, *, ca):
-        now = datetime.now(UTC)
-        loopback = x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))])
-        return (
-            x509.CertificateBuilder()
-            .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]))
-            .issuer_name(self.name)
-            .public_key(public)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(hours=1))
-            .not_valid_after(now + timedelta(hours=1))
-            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-            .add_extension(loopback, critical=False)
-            .sign(self.key, hashes.SHA256())
-        )
-
-    def _write(self, name, key, certificate):
-        pem = serialization.Encoding.PEM
-        (self.folder / f"{name}.pem").write_bytes(certificate.public_bytes(pem))
-        file = self.folder / f"{name}.key"
-        file.touch(mode=0o600)
-        file.write_bytes(
-            key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        )
-
-
 class Shipped(Mosquitto):
-    """mosquitto with all of the shipped files; only folders and the port are the test's."""
+    """mosquitto with all of the shipped files; only folders and ports are the test's.
 
-    def __init__(self, folder: Path) -> None:
-        self.port = free_port()
+    Attributes:
+        enrol_port: where those ask who have no certificate yet.
+        open_port: a further listener without any rule, for the test itself.
+    """
+
+    def __init__(self, folder: Path, now=time.time) -> None:
+        self.folder = folder
+        self.port, self.enrol_port, self.open_port = free_port(), free_port(), free_port()
         self._config = folder / "mosquitto.conf"
+        authority.create(folder / "authority", "authority of the test", None, now)
+        self._now = now
+        chain, key = self.authority.issue_server(["127.0.0.1"])
+        write_atomically(folder / "broker.pem", chain)
+        write_atomically(folder / "broker.key", key)
+        self.take_along()
+        for name in ("acl", "enrol.acl"):
+            (folder / name).write_text((DEPLOY / name).read_text())
         text = (DEPLOY / "lethe.conf").read_text() + (DEPLOY / "tls.conf").read_text()
         text = text.replace("/etc/mosquitto/lethe", str(folder))
         text = text.replace("/var/lib/mosquitto", str(folder))
-        text = re.sub(r"^listener 8883$", f"listener {self.port} 127.0.0.1", text, flags=re.M)
+        text = text.replace("listener 8883", f"listener {self.port} 127.0.0.1")
+        text = text.replace("listener 8884", f"listener {self.enrol_port} 127.0.0.1")
+        text += f"listener {self.open_port} 127.0.0.1\nallow_anonymous true\n"
         self._config.write_text(f"user root\n{text}")
-        (folder / "acl").write_text((DEPLOY / "acl").read_text())
         self._process = None
+
+    @property
+    def authority(self) -> Authority:
+        """Opened anew: others may have changed it."""
+        return Authority(self.folder / "authority", None, self._now)
+
+    def take_along(self) -> None:
+        """Bring what the authority has for the broker to it, as the operator does."""
+        for name in (authority.CA, authority.CRL, authority.PASSWORDS):
+            shutil.copy(self.authority.folder / name, self.folder / name)
+
+    def config(self, name: str, **changes) -> BrokerConfig:
+        """A role's access, or a device's as if it were one."""
+        file = self.folder / f"{name}.pem"
+        if not file.exists():
+            write_atomically(
+                file,
+                self.authority.issue_role(name) if name in authority.ROLES else self._device(name),
+            )
+        return BrokerConfig(
+            port=self.port, ca_file=str(self.folder / "ca.pem"), cert_file=str(file), **changes
+        )
+
+    def expected(self, name: str, token: str, folder: Path) -> BrokerConfig:
+        """The access of a device that has no certificate yet."""
+        file = folder / f"{name}.password"
+        write_atomically(file, enrolment.password(token).encode())
+        return BrokerConfig(
+            port=self.enrol_port, ca_file=str(self.folder / "ca.pem"), username=name,
+            password_file=str(file),
+        )  # fmt: skip
+
+    def _device(self, name: str) -> bytes:
+        state = private_folder(self.folder / f"{name}-state")
+        credentials = Credentials(state, name)
+        answer = approval.signed(self.authority, read_request(credentials.ask()))
+        credentials.receive(answer, self.authority.folder / "ca.pem", self._now())
+        credentials.take_over()
+        return credentials.client.read_bytes()
 
 
 @pytest.fixture
 def deployed(mosquitto_folder):
-    authority = Authority(mosquitto_folder)
-    authority.issue("broker")
     server = Shipped(mosquitto_folder)
     server.start()
-    server.config = lambda name: authority.config(server.port, name)
     yield server
     server.kill()
 
@@ -143,47 +145,6 @@ def test_a_device_reads_what_is_signed_and_no_key_but_its_own(fleet, deployed):
     link.close()
 
 
-@pytest.mark.parametrize(
-    ("name", "topic", "allowed"),
-    [
-        ("camera-1", topics.event(ROOT, "camera-1"), True),
-        ("camera-1", topics.event(ROOT, "camera-2"), False),
-        ("camera-1", topics.trust(ROOT, topics.TIMESTAMP), False),
-        ("reader", topics.event(ROOT, "camera-1"), False),
-        ("reader", topics.trust(ROOT, topics.TIMESTAMP), False),
-        ("fleet", topics.event(ROOT, "camera-1"), False),
-    ],
-)
-def test_who_may_publish_what(deployed, name, topic, allowed):
-    got, seen = queue.SimpleQueue(), []
-    reader = session(deployed.config("reader"), "reader")
-    fleet = session(deployed.config("fleet"), "fleet")
-    for link in (reader, fleet):
-        link.subscribe(f"{ROOT}/#", lambda topic, payload: got.put((topic, payload)), 100)
-    sender = session(deployed.config(name), name)
-    marker = session(deployed.config("camera-9"), "camera-9")
-
-    def passed(word):
-        """Whether what both listeners get of a word has come: everything before it has, too."""
-        marker.publish(topics.event(ROOT, "camera-9"), word)
-        fleet.publish(topics.trust(ROOT, "marker"), word)
-        while not got.empty():
-            seen.append(got.get())
-        return {topics.event(ROOT, "camera-9"), topics.trust(ROOT, "marker")} <= {
-            topic for topic, payload in seen if payload == word
-        }
-
-    until(lambda: passed(b"begin"))
-    taken = threading.Event()
-    sender.on_acknowledged(lambda _: taken.set())
-    sender.publish(topic, b"tried")
-    assert taken.wait(10), "a broker acknowledges what it then drops, too"
-    until(lambda: passed(b"end"))
-    assert ((topic, b"tried") in seen) is allowed
-    for link in (reader, fleet, sender, marker):
-        link.close()
-
-
 def config(fleet, broker_config, device="camera-1"):
     return parse(
         {
@@ -193,7 +154,7 @@ def config(fleet, broker_config, device="camera-1"):
             "fleet": {"root": str(fleet.folder / "root.json")},
             "broker": {
                 name: getattr(broker_config, name)
-                for name in ("port", "ca_file", "cert_file", "key_file")
+                for name in ("port", "ca_file", "cert_file")
                 if getattr(broker_config, name) is not None
             },
         }

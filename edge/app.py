@@ -30,8 +30,8 @@ from edge.health.notify import ServiceManager
 from edge.health.position import open_position
 from edge.health.telemetry import Monitor
 from edge.identity import device_key, opening_key, registration
-from edge.link.introduction import Introduction
 from edge.link.enrolment import Renewal
+from edge.link.introduction import Introduction
 from edge.link.session import Link
 from edge.link.status import StatusPublisher
 from edge.pipeline import Counters, Observer, Pipeline
@@ -462,11 +462,9 @@ class Device:
         self._status.set(status)
 
     def _report_telemetry(self) -> None:
-        telemetry = self._monitor.sample(self._captured, len(self._outbox))
+        ends = int(self._renewal.ends) if self._renewal is not None else None
+        telemetry = self._monitor.sample(self._captured, len(self._outbox), ends)
         if telemetry is not None:
-            if self._renewal is not None:
-                ends = int(self._renewal.ends)
-                telemetry = msgspec.structs.replace(telemetry, certificate_ends=ends)
             self._newest = (self._newest[0], telemetry)
             self._telemetry.set(telemetry)
 

@@ -93,12 +93,15 @@ class Monitor:
         self._due += period - self._period
         self._period = period
 
-    def sample(self, captured: int, waiting: int) -> Telemetry | None:
+    def sample(
+        self, captured: int, waiting: int, certificate_ends: int | None = None
+    ) -> Telemetry | None:
         """Return the telemetry if it is time for it. Called every second, whatever happens.
 
         Args:
             captured: frames that the camera has taken until now.
             waiting: events in the outbox.
+            certificate_ends: of the client certificate, seconds since 1970; None without one.
         """
         steady = self._steady()
         temperature = self._temperature.take(hottest(self._sys), steady)
@@ -119,6 +122,7 @@ class Monitor:
             throttled=throttled(self._sys, since_start=True),
             events_waiting=waiting,
             disk=_disk(self._state_dir),
+            certificate_ends=certificate_ends,
         )
 
     def _frames(self, rate: float) -> Frames:

@@ -3,6 +3,7 @@
 The table is whole: a topic that `edge.protocol.topics` makes and the table lacks fails the test.
 """
 
+import gc
 import inspect
 import queue
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from tests.fleet_kit import ROOT
 from tests.link.test_deployment import Shipped, session
 from tests.link.test_session import until
 
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 HASH = "0" * 64
 TRUST_PATHS = {
     "metadata": topics.TIMESTAMP,
@@ -66,6 +68,13 @@ TABLE = {
     for topic in topics_of(rule, device)
 } | {f"{ROOT}/unheard-of": (set(), set()), "homeassistant/x": (set(), set())}
 """Topic to those of WHO that may write it, and those that may read it."""
+
+
+@pytest.fixture(autouse=True)
+def _sockets_of_refused_handshakes():
+    """paho leaves them to the garbage collector: here, and not in the test after this one."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture
@@ -175,8 +184,6 @@ def test_a_device_that_is_expected_may_ask_for_a_certificate_and_nothing_else(de
 
 
 @pytest.mark.parametrize("how", ["revoked", "of another authority", "none", "password over"])
-# paho leaves the socket of a refused handshake to the garbage collector.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_who_is_refused(deployed, tmp_path, how):
     config = deployed.config(SELF)
     if how == "revoked":

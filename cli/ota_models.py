@@ -42,6 +42,7 @@ def models(
     username: options.Username = None,
     password_file: options.PasswordFile = None,
     ca_file: options.CaFile = None,
+    cert_file: options.CertFile = None,
     passphrase_file: Annotated[
         Path | None, typer.Option(help="File with the passphrase of the keys that are here.")
     ] = None,
@@ -52,7 +53,9 @@ def models(
     """Sign models, after the self-test that devices do; devices start anew with them when idle."""
     if (folder is None) != withdraw:
         raise ConfigError("name the folder with the models, or --withdraw")
-    settings = options.broker_config(broker, topic_root, username, password_file, ca_file)
+    settings = options.broker_config(
+        broker, topic_root, username, password_file, ca_file, cert_file
+    )
     content = None if folder is None else _checked(folder)
     says = "those of the software" if content is None else f"{len(content) / 1e6:.1f} MB"
     if dry_run:

@@ -39,7 +39,7 @@ RULES = {
     "telemetry": ({"device"}, {"operator", "reader"}),
     "status": ({"device"}, {"operator", "reader"}),
     "update": ({"device"}, {"fleet", "operator", "reader"}),
-    "configuration": ({"device"}, {"operator", "reader"}),
+    "configuration": ({"device"}, {"fleet", "operator", "reader"}),
     "enrol_request": ({"device", "authority"}, {"authority"}),
     "enrol_answer": ({"authority"}, {"device"}),
 }

@@ -43,10 +43,11 @@ def run(
         when_asked_to_end(device.stop)
         report = device.run()
     except Exception as error:
-        reason = str(error) if isinstance(error, LetheError) else f"{type(error).__name__}: {error}"
-        if not settings.go_back(reason):
+        expected = isinstance(error, LetheError)
+        if not settings.go_back(str(error) if expected else f"{type(error).__name__}: {error}"):
             raise
-        logging.getLogger(__name__).exception("the configuration on trial does not work")
+        if not expected:
+            logging.getLogger(__name__).exception("the configuration on trial does not work")
         begin_again()
     if report.again:
         begin_again()

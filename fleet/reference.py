@@ -43,7 +43,7 @@ def _row(field: Field) -> str:
         _default(field),
         _PATTERN.sub(r"matches `\1`", field.allowed),
         _by_the_fleet(field.path),
-        field.meaning,
+        field.meaning.replace("<", "&lt;"),
     )
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 

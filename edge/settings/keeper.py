@@ -227,6 +227,7 @@ class Configuration:
                 self._store.save(seen)
                 self._kept = seen
             raise ConfigError(f"version {document.version}: {refusal}") from refusal
+        self._refused = ""
         self._settle(document, config, seen)
 
     def _settle(self, document: Desired | None, config: Config, seen: Kept) -> None:

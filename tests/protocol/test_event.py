@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from edge import limits
 from edge.errors import FormatError, SignatureRefused
-from edge.protocol import event, signing, status, topics, update
+from edge.protocol import configuration, event, signing, status, topics, update
+from edge.settings import layers
 from fleet import schemas
 
 NOW = 1_800_000_000.25
@@ -240,7 +241,7 @@ EXAMPLES = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", REFE
 
 
 def test_the_examples_of_the_reference_are_in_the_form_it_documents():
-    example, shown, told, updating = EXAMPLES
+    example, shown, told, updating, desired, reported = EXAMPLES
     received = read(example)
     assert received.device == "gate-3"
     assert received.envelope.id == f"gate-3-{received.envelope.sequence}"
@@ -254,6 +255,9 @@ def test_the_examples_of_the_reference_are_in_the_form_it_documents():
     assert set(told) == set(status.Telemetry.__struct_fields__)
     assert set(updating) == set(update.Update.__struct_fields__)
     msgspec.convert(updating, update.Update)
+    layers.checked(configuration.decode(msgspec.json.encode(desired)).settings)
+    configuration.decode_reported(msgspec.json.encode(reported))
+    assert set(reported) == set(configuration.Reported.__struct_fields__)
 
 
 def test_the_reference_names_every_topic():
@@ -265,6 +269,6 @@ def test_the_reference_names_every_topic():
         topics.list_key("<list>", "<key>", "<id>"),
     )
     named = [topics.trust("<root>", path) for path in paths]
-    own = (topics.event, topics.status, topics.telemetry, topics.update)
+    own = (topics.event, topics.status, topics.telemetry, topics.update, topics.configuration)
     for topic in (*named, *(each("<root>", "<id>") for each in own)):
         assert f"`{topic}`" in REFERENCE

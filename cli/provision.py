@@ -18,6 +18,8 @@ from edge.files import private_folder, read_small, write_atomically
 from edge.health.certificate import check_certificate
 from edge.protocol import certificate
 from edge.protocol.enrolment import read_request
+from edge.provision import boot as booting
+from edge.provision import document, report
 from edge.provision import enrol as enrolling
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -122,6 +124,27 @@ def enrol(
     if not done:
         typer.echo("no answer yet; the request waits at the broker", err=True)
         raise typer.Exit(1)
+
+
+@app.command(
+    epilog="""\b
+Example:
+  ./lethe provision boot --partition /boot/lethe
+"""
+)
+def boot(
+    partition: Annotated[Path, typer.Option(help="The boot partition, mounted.")],
+    config_dir: Annotated[Path, typer.Option(help="Folder of the configuration.")] = Path(
+        "/etc/lethe"
+    ),
+    state: Annotated[Path, typer.Option(help="The device's state.")] = Path(document.STATE_DIR),
+    root: Annotated[Path, typer.Option(help="Where /run and /var are.")] = Path("/"),
+) -> None:
+    """Take lethe.toml from the boot partition, and write a report beside it (at each boot)."""
+    made = booting.boot(
+        booting.Places(boot=partition, config=config_dir, state=state, root=root), now=time.time
+    )
+    typer.echo(report.text(made).replace("\r\n", "\n"))
 
 
 @app.command(

@@ -38,6 +38,7 @@ _NOT_HERE = {
     ("broker", "key_file"): "the device makes its own key, and asks for a certificate",
     ("broker", "username"): "devices are known by their certificates",
     ("broker", "password_file"): "devices are known by their certificates",
+    ("update", "ca_file"): "the authorities of the system are used",
 }
 """Fields of the configuration that name files, of which there are none yet."""
 

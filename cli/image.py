@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from edge.errors import BadInput
-from firmware import base, build, jetson, recipe
+from firmware import base, build, configure, host, jetson, recipe
 from firmware.process import Steps
 from ota.keys import AUTHORITY_CERT
 
@@ -91,3 +91,33 @@ def build_command(
     if chosen.not_run:
         typer.echo(f"not yet run on hardware: {chosen.not_run}", err=True)
     typer.echo(f"{folder}/lethe-{target}.img, version {record.version}, build {record.build_id}")
+
+
+@app.command(
+    "configure",
+    epilog="""\b
+Example:
+  ./lethe authority invite my-authority gate-3 --template site.toml --fleet my-fleet \\
+      --out lethe.toml
+  ./lethe image configure build/image-raspberrypi4/lethe-raspberrypi4.img lethe.toml
+""",
+)
+def configure_command(
+    image: Annotated[Path, typer.Argument(help="Image from `image build`, or a flashed card.")],
+    file: Annotated[Path, typer.Argument(help="The device's lethe.toml.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only check the file as the device will.")
+    ] = False,
+) -> None:
+    """Put a device's lethe.toml into an image, checked as the device will check it."""
+    if dry_run:
+        plan = configure.check(file)
+    else:
+        host.need(Steps(Path("build") / "configure.log"), configure.TOOLS)
+        plan = configure.configure(image, file)
+    device, broker = plan.config.device.id, plan.config.broker
+    how = "enrols itself" if plan.enrol.token else "its request is carried by hand: no token"
+    typer.echo(
+        f"{'would be in' if dry_run else 'in'} {image}: {device}, broker "
+        f"{broker.host}:{broker.port}; {how}"
+    )

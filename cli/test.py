@@ -22,7 +22,10 @@ class DebianPackage(NamedTuple):
 
 
 TEST_PACKAGES = (
+    DebianPackage("dosfstools", "mkfs.vfat"),  # makes a boot partition
+    DebianPackage("fdisk", "sfdisk"),  # makes and reads partition tables
     DebianPackage("mosquitto", "mosquitto"),  # the MQTT 5 broker that tests start
+    DebianPackage("mtools", "mcopy"),  # writes into a boot partition without mounting it
     DebianPackage("rauc", "rauc"),  # makes update bundles, and refuses bad ones
     DebianPackage("shellcheck", "shellcheck"),  # reads ./lethe and the other shell scripts
     DebianPackage("squashfs-tools", "mksquashfs"),  # what bundles are made with

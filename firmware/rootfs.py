@@ -12,13 +12,13 @@ from firmware import application, base
 from firmware.process import Steps, output
 from firmware.recipe import HERE, Recipe
 
-UPDATES = HERE / "common" / "updates"
+UPDATES, PROVISIONING = HERE / "common" / "updates", HERE / "common" / "provisioning"
 OTA = application.ROOT / "ota" / "device"
 PYTHON, GLIBC = "3.13", 41
 """Debian 13's."""
 ENABLED = (
     "systemd-networkd", "systemd-resolved", "systemd-timesyncd", "lethe", "lethe-selftest",
-    "lethe-good", "lethe-grow", "lethe-install.path",
+    "lethe-good", "lethe-grow", "lethe-provision", "lethe-enrol", "lethe-install.path",
 )  # fmt: skip
 MASKED = (
     "getty@.service", "serial-getty@.service", "apt-daily.timer", "dpkg-db-backup.timer",
@@ -78,7 +78,8 @@ def complete(
     for overlay in ("common/overlay", *recipe.overlays):
         shutil.copytree(HERE / overlay, tree, symlinks=True, dirs_exist_ok=True)
     application.install_units(tree)
-    shutil.copytree(UPDATES, tree / "usr/lib/systemd/system", dirs_exist_ok=True)
+    for units in (UPDATES, PROVISIONING):
+        shutil.copytree(units, tree / "usr/lib/systemd/system", dirs_exist_ok=True)
     shutil.copytree(OTA, tree / application.HOME / "ota")
     for name in ("usr/lib/os-release", "etc/rauc/system.conf"):
         path = tree / name
@@ -97,7 +98,7 @@ def complete(
     (tree / "etc/machine-id").write_text("uninitialized\n", "ascii")
     (tree / "etc/resolv.conf").symlink_to("../run/systemd/resolve/stub-resolv.conf")
     (tree / "etc/hostname").write_text("lethe\n", "ascii")
-    for folder in ("data", "etc/lethe"):
+    for folder in ("data", "etc/lethe", "boot/lethe"):
         (tree / folder).mkdir(exist_ok=True)
     # Device trees of boards that this is not for: 50 MB.
     for vendor in tree.glob("usr/lib/linux-image-*/*"):

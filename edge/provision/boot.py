@@ -206,8 +206,8 @@ def _present(places: Places, now: Callable[[], float]) -> Report:
 
 
 def _give_to_owner(state: Path) -> None:
-    """Make everything in the state the device's own user's, whose the folder is."""
-    owner = state.stat()
+    """Make the state the device's own user's, whose the folder around it is."""
+    owner = state.parent.stat()
     for folder, _, files in os.walk(state):
         for path in (Path(folder), *(Path(folder, name) for name in files)):
             if path.lstat().st_uid != owner.st_uid:

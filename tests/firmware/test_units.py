@@ -11,10 +11,17 @@ COMMON = Path(__file__).resolve().parents[2] / "firmware" / "common"
 DEVICE = COMMON.parents[1] / "ota" / "device"
 HOST = Path("/usr/lib/systemd/system")
 SERVICES = sorted(
-    p.name for p in [*COMMON.glob("systemd/*.service"), *COMMON.glob("updates/*.service")]
+    path.name
+    for folder in ("systemd", "updates", "provisioning")
+    for path in COMMON.glob(f"{folder}/*.service")
 )
-UNITS = [*SERVICES, "lethe-install.path"]
-EXPOSURE = {"lethe.service": 2.0, "lethe-selftest.service": 2.0, "lethe-grow.service": 8.0}
+UNITS = [*SERVICES, "lethe-install.path", "boot-lethe.mount"]
+EXPOSURE = {
+    "lethe.service": 2.0,
+    "lethe-selftest.service": 2.0,
+    "lethe-enrol.service": 2.0,
+    "lethe-grow.service": 8.0,
+}
 """Most that `systemd-analyze security` may say. Those that speak to RAUC as root may have 4; the
 one that writes the partition table runs for a moment, before anything else."""
 
@@ -27,7 +34,7 @@ def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("root")
     system = root / "usr/lib/systemd/system"
     shutil.copytree(HOST, system, symlinks=True)
-    for folder in ("systemd", "updates"):
+    for folder in ("systemd", "updates", "provisioning"):
         shutil.copytree(COMMON / folder, system, dirs_exist_ok=True)
     (root / "usr/bin").mkdir(parents=True)
     shutil.copytree(DEVICE, root / "usr/lib/lethe/ota")

@@ -55,6 +55,7 @@ class Device:
                 "LETHE_OS_RELEASE": str(self.folder / "os-release"),
                 "LETHE_VERDICT": str(self.verdict),
                 "LETHE_CONFIG": str(self.config),
+                "LETHE_PENDING": str(self.folder / "enrol.json"),
                 "LETHE_HOLD": "0",
                 "RAUC_BUNDLE_MOUNT_POINT": "/run/rauc/mnt/bundle",
                 "LETHE_FREE_KIB": os.environ.get("FREE_KIB", "1"),
@@ -79,6 +80,14 @@ def test_a_running_device_is_kept(device):
 
 
 def test_a_device_that_waits_for_its_configuration_is_kept(device):
+    device.running(active=False)
+    assert device.run("good").returncode == 0
+    assert device.did("rauc status mark-good")
+
+
+def test_a_device_that_waits_for_its_certificate_is_kept(device):
+    device.config.touch()
+    (device.folder / "enrol.json").touch()
     device.running(active=False)
     assert device.run("good").returncode == 0
     assert device.did("rauc status mark-good")

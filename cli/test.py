@@ -22,6 +22,7 @@ class DebianPackage(NamedTuple):
 
 
 TEST_PACKAGES = (
+    DebianPackage("dbus", "dbus-daemon"),  # a bus for RAUC's service
     DebianPackage("dosfstools", "mkfs.vfat"),  # makes a boot partition
     DebianPackage("fdisk", "sfdisk"),  # makes and reads partition tables
     DebianPackage("mosquitto", "mosquitto"),  # the MQTT 5 broker that tests start

@@ -67,7 +67,7 @@ class Device:
         self.now = 1000.0
         self.so = SimpleNamespace(minute=150, candidate=False, armed=True)
         self.notes, self.refused, self.wire = [], [], Wire()
-        self.announcement = None
+        self.announcement, self.environment = None, {}
         self.start()
 
     def start(self):
@@ -113,6 +113,7 @@ class Device:
                 "PATH": f"{self.system.programs}:{os.environ['PATH']}",
                 "LETHE_UPDATES": str(self.system.root / "var/lib/lethe/update"),
                 "LETHE_RUN": str(self.system.root / "run/lethe-install"),
+                **self.environment,
             },
             capture_output=True, text=True, check=False,
         )  # fmt: skip

@@ -33,8 +33,7 @@ _UPDATE = (
     "{% set busy = s.state in ['downloading', 'installing', 'restarting', 'trying'] %}"
     "{{ {'installed_version': s.version,"
     " 'latest_version': s.target if s.target and s.state != 'refused' else s.version,"
-    " 'in_progress': busy, 'update_percentage': s.percent if busy else none,"
-    " 'release_summary': (s.state ~ ': ' ~ s.reason)[:255] if s.reason else none} | tojson }}"
+    " 'in_progress': busy, 'update_percentage': s.percent if busy else none} | tojson }}"
 )
 """Keys of Home Assistant's MQTT update entity. There is no command topic: what is installed is
 signed by the fleet, and nothing that the broker or Home Assistant says installs anything."""
@@ -108,7 +107,14 @@ def discovery(root: str, device_id: str, *, profile: str, software: str) -> dict
             "update": entity(
                 "update", "update", "Software", topics.update(root, device_id), _UPDATE
             )
-            | {"device_class": "firmware", "entity_category": "diagnostic"},
+            | {
+                "device_class": "firmware",
+                "entity_category": "diagnostic",
+                "json_attributes_topic": topics.update(root, device_id),
+                "json_attributes_template": "{{ {'state': value_json.software.state,"
+                " 'reason': value_json.software.reason,"
+                " 'models': value_json.models.state} | tojson }}",
+            },
             "frames": diagnostic(
                 "frames", "Frames", telemetry, "{{ value_json.frames }}",
                 device_class="enum", options=["ok", "few", "none", "unknown"],

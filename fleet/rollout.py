@@ -7,7 +7,7 @@ announcement, signed like the first.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -99,8 +99,3 @@ def applied(announcement: Announcement, what: Halt | Raise) -> Announcement:
         left = tuple(step for step in rollout.steps if step > what.percent)
         changed = msgspec.structs.replace(rollout, percent=what.percent, steps=left, halted="")
     return msgspec.structs.replace(announcement, rollout=changed)
-
-
-def ordered(fleet: Sequence[Seen], announcement: Announcement) -> list[Seen]:
-    """Return the devices in the order in which the roll-out reaches them."""
-    return sorted(fleet, key=lambda seen: percentile(seen.device, announcement.sha256))

@@ -15,8 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import msgspec
+
 from edge import limits
 from edge.files import private_folder, read_small, write_atomically
+from edge.health.selftest import Verdict
 
 Request = Literal["install", "install-older", "cancel", "restart"]
 _PROGRESS = re.compile(r"^ *(\d{1,3})% ", re.MULTILINE)
@@ -78,7 +81,7 @@ class Machine:
             told[key] = value
         if told.get("version") != version:
             return "it did not get as far as saying why: the boot loader went back"
-        reason = told.get("reason") or "self-test: " + told.get("verdict", "")
+        reason = told.get("reason") or _judged(told.get("verdict", ""))
         return reason[: limits.UPDATE_REASON_CHARS]
 
     @property
@@ -137,6 +140,15 @@ class Machine:
 
 SYSTEM = Machine()
 """The one that this runs on."""
+
+
+def _judged(verdict: str) -> str:
+    """Return why a self-test did not pass, from its verdict, which may be cut off."""
+    try:
+        reasons = msgspec.json.decode(verdict, type=Verdict).reasons
+    except (msgspec.DecodeError, RecursionError):
+        return f"self-test: {verdict}"
+    return "self-test: " + "; ".join(reasons)
 
 
 def _text(path: Path) -> str:

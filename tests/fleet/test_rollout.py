@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -112,12 +111,3 @@ def test_it_never_goes_on_over_a_failure_or_one_under_way(states, percent, stop)
     if isinstance(move, Raise):
         assert done
         assert not failures
-
-
-@pytest.mark.parametrize("state", ["waiting", "current"])
-def test_who_comes_first_is_shown_first(state):
-    made = staged(30)
-    order = rollout.ordered([said(d, made, state) for d in DEVICES], made)
-    assert [s.device for s in order[: len(reached(made))]] == sorted(
-        reached(made), key=lambda d: percentile(d, made.sha256)
-    )

@@ -35,7 +35,7 @@ from edge.protocol import event
 from edge.vision.faces import Face
 from edge.vision.quality import Quality
 from edge.watchlist.decide import Decision
-from tests.conftest import Mosquitto
+from tests.brokers import Mosquitto
 from tests.events.maker import TOPIC, Maker
 
 ENTRY = "0123456789abcdef" * 2

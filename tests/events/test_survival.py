@@ -22,7 +22,7 @@ from edge.protocol.audit import Ordered
 from fleet import audit
 from fleet.events import Reader
 from fleet.ledger import Keys
-from tests.conftest import Mosquitto
+from tests.brokers import Mosquitto
 from tests.events.maker import DEVICE, TOPIC, Maker, note
 
 ROOT = Path(__file__).resolve().parents[2]

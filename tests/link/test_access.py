@@ -14,8 +14,9 @@ import pytest
 from edge.config import BrokerConfig
 from edge.link.session import Link
 from edge.protocol import topics
+from tests.brokers import Shipped
 from tests.fleet_kit import ROOT
-from tests.link.test_deployment import Shipped, session
+from tests.link.test_deployment import session
 from tests.link.test_session import until
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

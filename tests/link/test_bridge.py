@@ -5,7 +5,7 @@ import pytest
 from edge.config import BrokerConfig
 from edge.link.session import Link
 from edge.protocol import topics
-from tests.conftest import SHIPPED, Mosquitto
+from tests.brokers import SHIPPED, Mosquitto
 from tests.fleet_kit import ROOT, Fleet, Follower, listing
 from tests.link.test_session import until
 from tests.protocol.test_sealed_list import people

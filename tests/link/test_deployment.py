@@ -2,99 +2,21 @@
 
 import queue
 import re
-import shutil
-import time
-from pathlib import Path
 
 import pytest
 
 from demo.broker import free_port
 from edge import limits
 from edge.config import BrokerConfig, parse
-from edge.credentials import Credentials
-from edge.files import private_folder, write_atomically
 from edge.health import broker as examination
 from edge.link.session import Link
-from edge.protocol import enrolment, list_key, topics
-from edge.protocol.enrolment import read_request
-from fleet import approval, authority, broker
-from fleet.authority import Authority
+from edge.protocol import list_key, topics
+from fleet import broker
 from fleet.repository import Repository
-from tests.conftest import SHIPPED, Mosquitto
+from tests.brokers import Mosquitto, Shipped
 from tests.fleet_kit import ROOT, Fleet, Follower, listing
 from tests.link.test_session import until
 from tests.protocol.test_sealed_list import people
-
-DEPLOY = SHIPPED.parent
-
-
-class Shipped(Mosquitto):
-    """mosquitto with all of the shipped files; only folders and ports are the test's.
-
-    Attributes:
-        enrol_port: where those ask who have no certificate yet.
-        open_port: a further listener without any rule, for the test itself.
-    """
-
-    def __init__(self, folder: Path, now=time.time) -> None:
-        self.folder = folder
-        self.port, self.enrol_port, self.open_port = free_port(), free_port(), free_port()
-        self._config = folder / "mosquitto.conf"
-        authority.create(folder / "authority", "authority of the test", None, now)
-        self._now = now
-        chain, key = self.authority.issue_server(["127.0.0.1"])
-        write_atomically(folder / "broker.pem", chain)
-        write_atomically(folder / "broker.key", key)
-        self.take_along()
-        for name in ("acl", "enrol.acl"):
-            (folder / name).write_text((DEPLOY / name).read_text())
-        text = (DEPLOY / "lethe.conf").read_text() + (DEPLOY / "tls.conf").read_text()
-        text = text.replace("/etc/mosquitto/lethe", str(folder))
-        text = text.replace("/var/lib/mosquitto", str(folder))
-        text = text.replace("listener 8883", f"listener {self.port} 127.0.0.1")
-        text = text.replace("listener 8884", f"listener {self.enrol_port} 127.0.0.1")
-        text += f"listener {self.open_port} 127.0.0.1\nallow_anonymous true\n"
-        self._config.write_text(f"user root\n{text}")
-        self._process = None
-
-    @property
-    def authority(self) -> Authority:
-        """Opened anew: others may have changed it."""
-        return Authority(self.folder / "authority", None, self._now)
-
-    def take_along(self) -> None:
-        """Bring what the authority has for the broker to it, as the operator does."""
-        for name in (authority.CA, authority.CRL, authority.PASSWORDS):
-            shutil.copy(self.authority.folder / name, self.folder / name)
-
-    def config(self, name: str, **changes) -> BrokerConfig:
-        """A role's access, or a device's as if it were one."""
-        file = self.folder / f"{name}.pem"
-        if not file.exists():
-            write_atomically(
-                file,
-                self.authority.issue_role(name) if name in authority.ROLES else self._device(name),
-            )
-        return BrokerConfig(
-            port=self.port, ca_file=str(self.folder / "ca.pem"), cert_file=str(file), **changes
-        )
-
-    def expected(self, name: str, token: str, folder: Path) -> BrokerConfig:
-        """The access of a device that has no certificate yet."""
-        file = folder / f"{name}.password"
-        write_atomically(file, enrolment.password(token).encode())
-        return BrokerConfig(
-            port=self.enrol_port, ca_file=str(self.folder / "ca.pem"), username=name,
-            password_file=str(file),
-        )  # fmt: skip
-
-    def _device(self, name: str) -> bytes:
-        state = private_folder(self.folder / f"{name}-state")
-        credentials = Credentials(state, name)
-        answer = approval.signed(self.authority, read_request(credentials.ask()))
-        credentials.receive(answer, self.authority.folder / "ca.pem", self._now())
-        credentials.take_over()
-        return credentials.client.read_bytes()
 
 
 @pytest.fixture

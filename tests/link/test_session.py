@@ -31,7 +31,7 @@ from edge.protocol import event, topics
 from edge.protocol.status import OFFLINE, Status
 from fleet.events import Reader, listen
 from fleet.ledger import Keys
-from tests.conftest import Mosquitto
+from tests.brokers import Mosquitto
 
 KEY = Ed25519PrivateKey.generate()
 TOPIC = topics.event("lethe", "camera-1")

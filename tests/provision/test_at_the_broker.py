@@ -25,8 +25,9 @@ from edge.provision.document import EnrolConfig
 from fleet import approval, authority, enrolments, setup
 from fleet.authority import Authority
 from fleet.repository import Repository
+from tests.brokers import Shipped
 from tests.fleet_kit import ROOT
-from tests.link.test_deployment import Shipped, session
+from tests.link.test_deployment import session
 from tests.link.test_session import until
 
 DAY = 24 * 3600.0

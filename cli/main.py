@@ -31,6 +31,7 @@ COMMANDS = {
     "image": "Build the flashable image of a target.",
     "deb": "Build the Debian package, for those who keep their own system.",
     "ota": "Sign updates, announce them to a fleet, follow and stop them.",
+    "hil": "Test whole devices on a rig: QEMU here, or boards.",
     "test": "Run every check and test of the project.",
 }
 """Command and its line in the help. Each is the `app` of the module `cli.<command>`."""

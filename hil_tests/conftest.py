@@ -1,153 +1,134 @@
-"""What the tests of whole images share: the built image, and bundles made from it."""
+"""What the tests share: the rig's device, its surroundings, and the record of a run."""
 
 from __future__ import annotations
 
-import datetime
+import functools
 import os
-import shutil
-import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
+from labgrid.pytestplugin.hooks import LABGRID_ENV_KEY
 
 from firmware.build import Record
-from firmware.host import VIRTUAL_MACHINE_TOOLS
-from firmware.process import missing
-from hil_tests.machine import Machine
-from ota import bundle, keys
+from hil_tests import boards
+from hil_tests import versions as versions_module
+from hil_tests.device import Device
+from hil_tests.recorder import Recorder
+from hil_tests.site import Site
+from ota import keys
 
-ROOT = Path(__file__).resolve().parents[1]
-IMAGE = Path(os.environ.get("LETHE_IMAGE", ROOT / "build" / "image-qemu"))
-KEYS = ROOT / "build" / "ota-keys"
-CODE = "/usr/lib/lethe"
-CRASH = 'raise SystemExit("planted: this version crashes")\n'
-HANG = "import time\n\ntime.sleep(10**6)\n"
-BLIND = (
-    "\n\nfrom edge.vision.engine import Vision\n\n"
-    "Vision.embed_aligned = lambda self, aligned: -self._embedder.embed(aligned)\n"
-)
+
+def pytest_addoption(parser):
+    group = parser.getgroup("hil")
+    group.addoption("--report", type=Path, help="where the run's record is written")
+    group.addoption("--cuts", type=int, default=3, help="power cuts a test")
+    group.addoption("--soak-minutes", type=float, default=30.0, help="length of the soak")
+    group.addoption("--plants", default="", help="faults that the rig is to find")
+    group.addoption("--update-keys", type=Path, help="keys that the image trusts")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "shows(text): the requirement that the test shows")
+    config.addinivalue_line("markers", "small: of the part that ./lethe test runs")
+    config.pluginmanager.register(Recorder(config), "hil-recorder")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    """Let the rig say why it cannot do what a test needs; labgrid would only say that it cannot."""
+    environment = config.stash[LABGRID_ENV_KEY]
+    if environment is None:
+        return
+    reasons = environment.config.get_target_option("main", "cannot", {})
+    have = environment.get_features() | environment.get_target_features()
+    for item in items:
+        for marker in item.iter_markers("lg_feature"):
+            wanted = marker.args[0]
+            for feature in [wanted] if isinstance(wanted, str) else wanted:
+                if feature not in have:
+                    why = reasons.get(feature, "this rig has no such part")
+                    item.add_marker(pytest.mark.skip(reason=f"{feature}: {why}"))
 
 
 @pytest.fixture(scope="session")
-def record() -> Record:
-    """The image's own record; skips where no image has been built."""
-    if absent := missing(list(VIRTUAL_MACHINE_TOOLS)):
-        packages = " ".join(sorted({VIRTUAL_MACHINE_TOOLS[name] for name in absent}))
-        pytest.skip(f"{', '.join(absent)} missing: apt-get install {packages}")
-    path = IMAGE / "image.json"
-    if not path.exists():
-        pytest.skip("no image: ./lethe image build qemu")
-    return msgspec.json.decode(path.read_bytes(), type=Record)
+def run_folder(env) -> Path:
+    return Path(env.config.get_path("run"))
 
 
 @pytest.fixture(scope="session")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("hil")
+def image() -> Path:
+    """Folder of the built image."""
+    return Path(os.environ["LG_IMAGE"])
+
+
+@pytest.fixture(scope="session")
+def image_record(image) -> Record:
+    return msgspec.json.decode((image / "image.json").read_bytes(), type=Record)
+
+
+@pytest.fixture(scope="session")
+def measure(request) -> Callable[..., None]:
+    """Record a measured value: measure("installation", 12.3, "s")."""
+    return request.config.pluginmanager.getplugin("hil-recorder").measure
+
+
+@pytest.fixture(scope="session")
+def session_device(strategy, request) -> Iterator[Device]:
+    device = Device(strategy)
+    request.config.pluginmanager.getplugin("hil-recorder").device = device
+    yield device
+    device.cut_power()
+
+
+@pytest.fixture(scope="session")
+def site(target, env, run_folder) -> Iterator[Site]:
+    option = env.config.get_target_option
+    site = Site(
+        run_folder / "site",
+        **{name: option("main", name, "") for name in ("address", "bind", "source", "screen")},
+    )
+    site.start()
+    yield site
+    site.close()
 
 
 @pytest.fixture
-def machine(record: Record, tmp_path: Path) -> Callable[..., Machine]:
-    """Makes machines on the image, and switches all of them off at the end."""
-    made: list[Machine] = []
-
-    def make(**options: object) -> Machine:
-        one = Machine(
-            IMAGE / f"lethe-{record.target}.img", IMAGE / "u-boot.bin",
-            tmp_path / f"machine-{len(made)}", **options,
-        )  # fmt: skip
-        made.append(one)
-        return one
-
-    yield make
-    for one in made:
-        one.cut_power()
+def device(session_device) -> Device:
+    """The device, running a version that was kept; as the last test left it."""
+    session_device.start()
+    return session_device
 
 
-class Bundles:
-    """Bundles of the image under another version, with or without a planted fault."""
+@pytest.fixture
+def fresh(session_device) -> Device:
+    """A device with a fresh image that has never been started; it is off."""
+    session_device.renew()
+    session_device.configured = False
+    return session_device
 
-    def __init__(self, record: Record, work: Path) -> None:
-        self.record, self.work = record, work
 
-    def rootfs(self, version: str, fault: str = "") -> Path:
-        """Return a root file system that says `version`, with a fault in its code."""
-        path = self.work / f"{version}.ext4"
-        subprocess.run(
-            ["cp", "--sparse=always", IMAGE / self.record.images["rootfs"], path], check=True
-        )
-        self._change(path, "/usr/lib/os-release", lambda text: (
-            text.replace(f"VERSION_ID={self.record.version}", f"VERSION_ID={version}")
-            .replace(self.record.build_id, f"{self.record.build_id}-{version}")
-        ))  # fmt: skip
-        self._change(path, "/etc/rauc/system.conf", lambda text: text.replace(
-            f"min-bundle-version={self.record.version}", f"min-bundle-version={version}"
-        ))  # fmt: skip
-        if fault:
-            module = "selftest" if fault == BLIND else "main"
-            self._change(path, f"{CODE}/cli/{module}.py", lambda text: (
-                text + fault if fault == BLIND
-                else text.replace("import importlib\n", f"{fault}\nimport importlib\n", 1)
-            ))  # fmt: skip
-            # Byte code is not checked against its source on the device.
-            self._debugfs(path, f"rm {CODE}/cli/__pycache__/{module}.cpython-313.pyc")
-        return path
-
-    def _change(self, image: Path, name: str, change: Callable[[str], str]) -> None:
-        old, new = self.work / "old", self.work / "new"
-        self._debugfs(image, f"dump {name} {old}")
-        before = old.read_text("utf-8")
-        after = change(before)
-        assert after != before, f"{name} was not changed"
-        new.write_text(after, "utf-8")
-        self._debugfs(image, f"rm {name}", f"write {new} {name}")
-
-    def _debugfs(self, image: Path, *commands: str) -> None:
-        for command in commands:
-            done = subprocess.run(
-                ["debugfs", "-w", "-R", command, image], capture_output=True, text=True, check=True
-            )
-            assert "not found" not in done.stderr, done.stderr
-
-    def make(
-        self, version: str, *, fault: str = "", compatible: str = "", signer: Path = KEYS
-    ) -> Path:
-        """Return a signed bundle."""
-        path = self.work / f"{version}{compatible}-{signer.name}.raucb"
-        if not path.exists():
-            image = self.rootfs(version, fault)
-            content = bundle.Content(compatible or self.record.compatible, version)
-            bundle.make({"rootfs": image}, content, signer, path)
-            image.unlink()
-        return path
-
-    def disk(self, name: str, *bundles: Path) -> Path:
-        """Return a disk with bundles, to be given to a machine."""
-        folder = self.work / f"{name}-disk"
-        folder.mkdir()
-        for path in bundles:
-            (folder / path.name).hardlink_to(path)
-        image = self.work / f"{name}.ext4"
-        size = sum(path.stat().st_size for path in bundles) // 2**20 + 64
-        with image.open("wb") as file:
-            file.truncate(size * 2**20)
-        subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-d", folder, image], check=True)
-        shutil.rmtree(folder)
-        return image
+@pytest.fixture
+def looking(device, site) -> Device:
+    """The device at its main job: provisioned, a list in force, the scene before its camera."""
+    if not device.configured:
+        site.publish()
+        site.configure(device)
+        device.configured = True
+    site.keep_looking(device)
+    version = site.owner.owned.version
+    site.until(lambda: site.in_force() == version, 1800, f"version {version} in force")
+    return device
 
 
 @pytest.fixture(scope="session")
-def bundles(record: Record, work: Path) -> Bundles:
-    if not (KEYS / keys.SIGNER_KEY).exists():
-        pytest.skip("no update keys: ./lethe ota keys")
-    return Bundles(record, work)
-
-
-@pytest.fixture(scope="session")
-def stranger(work: Path) -> Path:
-    """Update keys that no device trusts."""
-    now = datetime.datetime.now(datetime.UTC)
-    keys.make_authority(work / "stranger", "Stranger", now=now)
-    keys.make_signer(work / "stranger", "Stranger", now=now)
-    return work / "stranger"
+def versions(env, image, image_record, run_folder, request):
+    signer = request.config.getoption("update_keys")
+    if signer is None or not (signer / keys.SIGNER_KEY).exists():
+        pytest.skip("no update keys that the image trusts: ./lethe ota keys")
+    work = run_folder / "versions"
+    always = None
+    if env.config.get_target_option("main", "serial-shell", default=False):
+        always = functools.partial(boards.add_serial_shell, work=work)
+    return versions_module.Versions(image, image_record, signer, work, always)

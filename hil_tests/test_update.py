@@ -1,81 +1,57 @@
-"""A whole image in QEMU: it starts, is updated, refuses what it must, comes back from everything.
-
-    .venv/bin/python -m pytest hil_tests -k first_start
-    LETHE_POWER_CUTS=10 .venv/bin/python -m pytest hil_tests -k power
-
-Minutes a test on a quiet machine; times are generous, since everything is emulated.
-"""
+"""Updates: what is kept, what is refused, what goes back by itself."""
 
 from __future__ import annotations
 
-import os
-import random
 import re
-import shutil
 import time
 
 import pytest
 
-from hil_tests.conftest import BLIND, CRASH, HANG
-from hil_tests.machine import MachineError
+from hil_tests.plants import PLANTS
+from hil_tests.strategy import RigError, Status
+from hil_tests.versions import expiring, stranger
 
-CUTS = int(os.environ.get("LETHE_POWER_CUTS", "3"))
-START = float(os.environ.get("LETHE_START_S", "1500"))
-"""Longest start to a kept version, seconds."""
-MOUNT = "mkdir -p /run/bundles && mount -o ro /dev/vdb /run/bundles"
-pytestmark = [pytest.mark.timeout(6 * 3600)]
-
-
-def started(machine):
-    machine.start()
-    machine.await_shell(START)
-    machine.await_kept(START)
-    return machine
+pytestmark = [
+    pytest.mark.timeout(6 * 3600),
+    pytest.mark.lg_feature("planted-versions"),
+]
+BUNDLES = "/data/rig"
+SLOT_B = "/dev/disk/by-partlabel/lethe-b"
 
 
-def data_state(machine):
-    """Every file of the device on the data partition, with its hash."""
-    return machine.run("cd /data && find config lethe -type f -exec sha256sum {} + | sort")
+def bring(device, site, *bundles):
+    """Bring bundles to the device, in the place of those that are there."""
+    device.run(f"rm -rf {BUNDLES} && mkdir -p {BUNDLES}")
+    for bundle in bundles:
+        device.fetch(site.url(bundle), f"{BUNDLES}/{bundle.name}", timeout=1800)
 
 
-def install(machine, bundle, *, timeout=1800):
-    machine.run(MOUNT, check=False)
-    return machine.run(f"rauc install /run/bundles/{bundle.name}", timeout=timeout)
+def install(device, bundle, *, timeout=3600):
+    return device.run(f"rauc install {BUNDLES}/{bundle.name}", timeout=timeout)
 
 
-def restart(machine):
-    """Restart from within; returns when the new start has begun."""
-    at = len(machine.said())
-    machine.run("systemctl --no-block reboot")
-    machine.await_console(r"U-Boot 20", 600, after=at)
-    machine.await_shell(START)
+def data_state(device):
+    """Return what has to outlive an update, with hashes: configuration, keys, list, a witness."""
+    kept = device.run(
+        "cd /data && find config lethe/witness lethe/state/tls lethe/state/*.key "
+        "lethe/state/*.pub lethe/state/lists -type f -exec sha256sum {} + | sort -k 2"
+    )
+    return {line.split()[1]: line.split()[0] for line in kept.splitlines()}
 
 
-def test_first_start(machine):
-    one = started(machine(network=False))
-    print(one.run("systemd-analyze; systemd-analyze blame | head -20; df -h / /data"))
-    print(one.run("systemctl show -P ExecMainStartTimestampMonotonic lethe-selftest.service"))
-    assert one.run("systemctl --failed --no-legend --plain").strip() == ""
-    assert "ro," in one.run("findmnt -no OPTIONS /")
-    assert one.slot() == "A"
-    # Nothing listens but what is bound to loopback, nobody logs in, nothing swaps.
-    assert one.run("cat /proc/swaps | tail -n +2").strip() == ""
-    assert one.run("grep -v ':[*!]' /etc/shadow || true").strip() == ""
-    assert one.run("ls /etc/ssh 2>/dev/null || true").strip() == ""
-    exposure = one.run("systemd-analyze security --no-pager lethe.service | tail -n 1")
-    print(exposure)
-    assert float(exposure.split()[-3]) <= 2.0
-
-
-def test_bad_bundles_are_refused_and_the_device_keeps_working(machine, bundles, stranger):
-    good = bundles.make("9.0.0")
-    wrong_key = bundles.make("9.0.0", signer=stranger)
-    older = bundles.make("0.0.1")
-    other = bundles.make("9.0.0", compatible="lethe-other")
+@pytest.mark.shows("Bad bundles are refused by name, and the device keeps working")
+def test_bad_bundles_are_refused(device, site, versions, measure):
+    good = versions.bundle("9.0.0")
+    wrong_key = versions.bundle("9.0.0", signer=stranger(versions.work / "stranger"))
+    older = versions.bundle("0.0.1")
+    other = versions.bundle("9.0.0", compatible="lethe-other")
+    soon = expiring(versions.signer, versions.work / "expiring", 300)
+    over = versions.bundle("9.0.0", signer=soon)
+    signed = time.monotonic()
     content = good.read_bytes()
-    truncated = bundles.work / "truncated.raucb"
+    truncated = versions.work / "truncated.raucb"
     truncated.write_bytes(content[: len(content) * 2 // 3])
-    tampered = bundles.work / "tampered.raucb"
+    tampered = versions.work / "tampered.raucb"
     at = len(content) // 2
     tampered.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
     bad = {
@@ -84,123 +60,111 @@ def test_bad_bundles_are_refused_and_the_device_keeps_working(machine, bundles, 
         tampered: "altered",
         older: "version",
         other: "[Cc]ompatible",
+        over: "certificate has expired",
     }
-    one = machine(network=False, disks=[bundles.disk("bad", good, *bad)])
-    started(one)
-    before = one.run("rauc status --output-format=json; fw_printenv; sha256sum /dev/vda4")
+    state = f"rauc status --output-format=json; fw_printenv; sha256sum {SLOT_B}"
+    before = device.run(state, timeout=900)
     for bundle, reason in bad.items():
-        print(bundle.name, "→", refused(one, bundle, reason))
-    one.run("dd if=/dev/zero of=/data/full bs=1M || true", timeout=600)
-    print("full data partition →", refused(one, good, "data partition is full"))
-    one.run("rm /data/full")
-    after = one.run("rauc status --output-format=json; fw_printenv; sha256sum /dev/vda4")
-    assert after == before, "no slot and no boot state was touched"
-    assert one.run("systemctl is-active lethe-good.service").strip() == "active"
+        bring(device, site, bundle)
+        if bundle is over:
+            time.sleep(max(0.0, signed + 310 - time.monotonic()))
+        measure(f"refused: {bundle.stem}", refused(device, bundle, reason))
+    bring(device, site, good)
+    device.run("dd if=/dev/zero of=/data/full bs=1M 2>/dev/null || true", timeout=1800)
+    try:
+        measure("refused: full data partition", refused(device, good, "data partition is full"))
+    finally:
+        device.run("rm -f /data/full")
+    assert device.run(state, timeout=900) == before, "no slot and no boot state was touched"
+    assert device.run("systemctl is-active lethe-good.service").strip() == "active"
 
 
-def refused(machine, bundle, reason):
+def refused(device, bundle, reason):
     """Try to install; return RAUC's reason, with what the handler said."""
-    with pytest.raises(MachineError, match="ended with 1"):
-        install(machine, bundle)
-    said = machine.run("journalctl -u rauc --no-pager -o cat -n 12")
+    with pytest.raises(RigError, match="ended with 1"):
+        install(device, bundle)
+    said = device.run("journalctl -u rauc --no-pager -o cat -n 12")
     assert re.search(reason, said), said
-    (line, *_) = [line for line in said.splitlines() if re.search(reason, line)]
-    return line
+    return next(line for line in said.splitlines() if re.search(reason, line)).strip()[:300]
 
 
-def test_update_keeps_what_is_on_the_data_partition(machine, bundles):
-    good = bundles.make("9.0.0")
-    one = started(machine(network=False, disks=[bundles.disk("good", good)]))
-    one.run("echo kept >/data/lethe/witness && chown lethe /data/lethe/witness")
-    one.run("systemctl stop lethe.service")
-    before = data_state(one)
+@pytest.mark.shows("An announced update keeps list, keys and outbox; then the main job is done")
+def test_update_keeps_what_is_on_the_data_partition(looking, site, versions, measure, request):
+    planted = request.config.getoption("plants").split(",")
+    faults = [PLANTS[name] for name in planted if name and PLANTS[name].in_update]
+
+    def plant(image):
+        for fault in faults:
+            fault.into(image, versions.work)
+
+    good = versions.bundle("9.0.5" if faults else "9.0.0", plant=plant)
+    other = "B" if looking.slot() == "A" else "A"
+    version = good.name.partition("-")[0]
+    looking.run("echo kept >/data/lethe/witness && chown lethe /data/lethe/witness")
+    before = data_state(looking)
+    looking.strategy.mark()
     begun = time.monotonic()
-    install(one, good)
-    print(f"installed in {time.monotonic() - begun:.0f} s")
-    assert one.run("fw_printenv -n BOOT_ORDER").strip() == "B A"
-    restart(one)
-    assert one.slot() == "B"
-    one.await_kept(START)
-    assert "VERSION_ID=9.0.0" in one.run("cat /usr/lib/os-release")
-    assert one.run("fw_printenv -n BOOT_B_LEFT").strip() == "3"
-    after = data_state(one)
-    assert [line for line in before.splitlines() if "selftest" not in line] == [
-        line for line in after.splitlines() if "selftest" not in line
-    ]
+    site.announce(good, versions.record.compatible, version)
+    states = follow(site, "restarting", 3600)
+    for state, at in states.items():
+        measure(f"announced to {state}", at - begun, "s")
+    looking.expect(f"lethe: starting slot {other}", 1800)
+    looking.strategy.status = Status.shell
+    looking.strategy.await_shell()
+    assert looking.slot() == other
+    looking.start()
+    measure("announced to kept", time.monotonic() - begun, "s")
+    assert f"VERSION_ID={version}" in looking.run("cat /usr/lib/os-release")
+    assert looking.run(f"fw_printenv -n BOOT_{other}_LEFT").strip() == "3", "marked good"
+    assert data_state(looking) == before
+    in_force = site.owner.owned.version
+    site.until(lambda: site.in_force() == in_force, 1800, "the list in force in the new version")
+    site.until(lambda: site.updates[-1][1].software.state == "current", 900, "it says so upstream")
+    assert site.updates[-1][1].software.version == version
+    measure("candidate in the new version after", site.await_candidate(1800), "s")
+    assert all(one.received.skipped is None for one in site.heard), "no event was lost"
 
 
+def follow(site, last, timeout):
+    """Wait for what the device says of an update; returns the first moment of each state."""
+    since, begun = len(site.updates), time.monotonic()
+    shift = begun - time.time()
+    site.until(
+        lambda: site.updates[-1][1].software.state in (last, "failed", "refused", "gone-back"),
+        timeout, last,
+    )  # fmt: skip
+    first = {}
+    for at, said in site.updates[since:]:
+        first.setdefault(said.software.state, at + shift)
+    assert last in first, site.updates[-1][1]
+    return first
+
+
+@pytest.mark.shows("A version that crashes, hangs or cannot match goes back, and says why")
 @pytest.mark.parametrize(
     ("fault", "version", "reason"),
-    [(CRASH, "9.1.0", "no verdict"), (HANG, "9.2.0", "no verdict"), (BLIND, "9.3.0", "recognised")],
-    ids=["crashes", "hangs", "cannot-match"],
+    [
+        ("crashing", "9.1.0", "no verdict"),
+        ("hanging", "9.2.0", "no verdict"),
+        ("blind", "9.3.0", "recognised"),
+    ],
 )
-def test_a_bad_version_goes_back_by_itself(machine, bundles, fault, version, reason):
-    bad = bundles.make(version, fault=fault)
-    one = started(machine(network=False, disks=[bundles.disk(version, bad)]))
-    install(one, bad)
-    at = len(one.said())
-    one.run("systemctl --no-block reboot")
+def test_a_bad_version_goes_back_by_itself(device, site, versions, measure, fault, version, reason):
+    bad = versions.bundle(version, plant=getattr(versions, fault))
+    bring(device, site, bad)
+    slot = device.slot()
+    other = "B" if slot == "A" else "A"
+    device.run("rm -f /data/ota/failed")
+    install(device, bad)
     begun = time.monotonic()
-    for _ in range(3):
-        at = one.await_console(r"lethe: starting slot B", 3 * START, after=at)
-    one.await_console(r"lethe: starting slot A", 3 * START, after=at)
-    print(f"back after {time.monotonic() - begun:.0f} s")
-    one.await_shell(START)
-    one.await_kept(START)
-    assert one.slot() == "A"
-    failed = one.run("cat /data/ota/failed")
-    print(failed)
+    with device.restart():
+        for _ in range(3):
+            device.expect(f"lethe: starting slot {other}", 3600)
+        device.expect(f"lethe: starting slot {slot}", 3600)
+        measure(f"{fault}: back after", time.monotonic() - begun, "s")
+    device.start()
+    assert device.slot() == slot
+    failed = device.run("cat /data/ota/failed")
+    measure(f"{fault}: says", " ".join(failed.split())[:300])
     assert f"version={version}" in failed
     assert reason in failed
-
-
-def test_power_cuts_while_installing(machine, bundles):
-    """After every cut: the old version starts, is kept, and the next installation goes through."""
-    good = bundles.make("9.0.0")
-    one = started(machine(network=False, disks=[bundles.disk("cuts", good)]))
-    one.run(MOUNT)
-    begun = time.monotonic()
-    one.run(f"systemd-run -q --unit=install rauc install /run/bundles/{good.name}")
-    one.await_command("! systemctl -q is-active install.service", 3600, every=3)
-    whole = time.monotonic() - begun
-    one.run("rauc status mark-active booted")
-    for number in range(CUTS):
-        one.run(f"systemd-run -q --unit=install{number} rauc install /run/bundles/{good.name}")
-        moment = random.uniform(0, whole)
-        time.sleep(moment)
-        one.cut_power()
-        started(one)
-        print(f"cut {number} after {moment:.1f} of {whole:.0f} s: slot {one.slot()} started, kept")
-        assert one.slot() == "A" or "9.0.0" in one.run("cat /usr/lib/os-release")
-        assert one.run("systemctl --failed --no-legend --plain").strip() == ""
-        one.run(MOUNT)
-        if one.slot() == "B":
-            one.run("rauc status mark-active other")
-            restart(one)
-            one.await_kept(START)
-            one.run(MOUNT)
-
-
-def test_power_cuts_in_the_first_start_after(machine, bundles):
-    """After every cut the new version is tried again, or the old one starts: never a half one."""
-    good = bundles.make("9.0.0")
-    first = started(machine(network=False, disks=[bundles.disk("first", good)]))
-    install(first, good)
-    first.run("sync")
-    first.cut_power()
-    installed = first.folder / "installed.qcow2"
-    shutil.copy(first.overlay, installed)
-    begun = time.monotonic()
-    started(first)
-    whole = time.monotonic() - begun
-    first.cut_power()
-    for number in range(CUTS):
-        shutil.copy(installed, first.overlay)
-        first.start()
-        moment = random.uniform(0, whole)
-        time.sleep(moment)
-        first.cut_power()
-        started(first)
-        print(f"cut {number} after {moment:.1f} of {whole:.0f} s: slot {first.slot()} kept")
-        assert first.slot() == "B"
-        first.cut_power()

@@ -26,6 +26,7 @@ compile dev "$@"
 compile tflite-runtime "$@"
 compile models "$@"
 compile fuzz "$@"
+compile hil "$@" # after dev, which holds it
 compile hnsw-build "$@"
 compile hnsw --no-deps "$@"
 
@@ -43,5 +44,5 @@ check() { # name, Python versions
     done
 }
 
-for name in device dev models evaluate hnsw-build; do check "$name" 3.11 3.12 3.13; done
+for name in device dev models evaluate hil hnsw-build; do check "$name" 3.11 3.12 3.13; done
 check tflite-runtime 3.11

@@ -1,0 +1,175 @@
+"""A device in QEMU, for labgrid: an image as it is, its power, console, shell and network.
+
+Nothing in the image is for tests. The shell comes from outside: QEMU hands systemd a credential
+that adds one unit (`systemd.extra-unit.*`, systemd 256 and later), which serves a shell on a virtio
+port; boards have no such channel. The image file is never written: a run works on an overlay.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from pathlib import Path
+
+import attr
+from labgrid.driver import QEMUDriver
+from labgrid.factory import target_factory
+
+from hil_tests.strategy import DeviceStrategy, RigError, Status
+
+UNIT = """[Unit]
+Description=Shell for tests, from outside
+DefaultDependencies=no
+StartLimitIntervalSec=0
+[Service]
+# Opened once, both ways: a port takes one opener.
+ExecStart=/bin/sh -c 'PS1="rig> " exec sh -i <>/dev/virtio-ports/lethe.shell >&0 2>&1'
+Restart=always
+RestartSec=1
+StandardError=null
+"""
+WANTED = """[Unit]
+Description=Temporary files, and a shell for tests
+DefaultDependencies=no
+Conflicts=umount.target
+Before=local-fs.target umount.target
+Wants=s.service
+[Mount]
+What=tmpfs
+Where=/tmp
+Type=tmpfs
+Options=mode=1777,strictatime,nosuid,nodev,size=50%%,nr_inodes=1m
+"""
+"""systemd's own tmp.mount, which every start pulls in, and which wants the shell.
+
+A drop-in for a unit that is active from the beginning, such as -.mount, pulls nothing in; and QEMU
+takes names of 55 characters at most, of which 9 are left for a unit's.
+"""
+CREDENTIALS = {"systemd.extra-unit.s.service": UNIT, "systemd.extra-unit.tmp.mount": WANTED}
+CONNECT_S = 60.0
+
+
+@target_factory.reg_driver
+@attr.s(eq=False)
+class ImageQEMUDriver(QEMUDriver):
+    """labgrid's QEMU, on an overlay of an image, ended as a pulled plug ends a board.
+
+    What labgrid takes for the console is the virtio port of the shell; the serial console goes to a
+    file, which never makes the machine wait for a reader.
+
+    Args:
+        image (str): reference to the images key of the disk image; not written.
+        folder (str): reference to the paths key of the folder for overlay and console log.
+    """
+
+    image = attr.ib(default="disk", validator=attr.validators.instance_of(str))
+    folder = attr.ib(default="run", validator=attr.validators.instance_of(str))
+
+    def __attrs_post_init__(self):
+        super().__attrs_post_init__()
+        self.clock = ""
+        """Start of the real-time clock at the next start, ISO 8601; now if empty."""
+        self._base = []
+
+    @property
+    def home(self) -> Path:
+        return Path(self.target.env.config.get_path(self.folder))
+
+    @property
+    def overlay(self) -> Path:
+        """What has been written since the image."""
+        return self.home / "overlay.qcow2"
+
+    @property
+    def log(self) -> Path:
+        """All that came over the serial console, of every start."""
+        return self.home / "console.log"
+
+    def get_qemu_base_args(self):
+        self.home.mkdir(parents=True, exist_ok=True)
+        arguments = super().get_qemu_base_args()
+        arguments += [
+            "-drive", f"if=none,id=disk,format=qcow2,file={self.overlay}",
+            "-device", "virtio-blk-pci,drive=disk",
+            "-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile=",
+            "-device", "virtio-rng-pci", "-device", "virtio-serial-pci",
+            "-chardev", f"file,id=log,path={self.log},append=on", "-serial", "chardev:log",
+        ]  # fmt: skip
+        for name, text in CREDENTIALS.items():
+            path = self.home / f"credential-{name}"
+            path.write_text(text, "utf-8")
+            arguments += ["-fw_cfg", f"name=opt/io.systemd.credentials/{name},file={path}"]
+        return arguments
+
+    def on_activate(self):
+        super().on_activate()
+        self._socket.settimeout(CONNECT_S)  # a QEMU that does not start says so
+        assert self._cmd[-2:] == ["-serial", "chardev:serialsocket"]
+        self._cmd[-2:] = ["-device", "virtserialport,chardev=serialsocket,name=lethe.shell"]
+        # It ends with us, however we end.
+        self._base = ["setpriv", "--pdeathsig", "KILL", *self._cmd]
+
+    def on(self):
+        """Switch it on; it goes on with its overlay if there is one."""
+        if self.status:
+            return
+        if not self.overlay.exists():
+            image = self.target.env.config.get_image_path(self.image)
+            command = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", image]
+            subprocess.run([*command, self.overlay], check=True)
+        self._cmd = [*self._base, *(["-rtc", f"base={self.clock}"] if self.clock else [])]
+        super().on()
+
+    def off(self):
+        """Take the power away, as a plug does: nothing is flushed."""
+        if not self.status:
+            return
+        self._child.kill()
+        self._child.wait()
+        for stream in (self._child.stdin, self._child.stdout, self._clientsocket):
+            stream.close()
+        self._child = self._clientsocket = None
+        self.status = 0
+
+    def alive(self) -> bool:
+        return bool(self.status) and self._child.poll() is None
+
+
+@target_factory.reg_driver
+@attr.s(eq=False)
+class QEMUStrategy(DeviceStrategy):
+    """A device in QEMU."""
+
+    def __attrs_post_init__(self):
+        super().__attrs_post_init__()
+        self._at = 0
+
+    def _said(self) -> str:
+        log = self.power.log
+        return log.read_text("utf-8", "replace") if log.exists() else ""
+
+    def check(self) -> None:
+        if not self.power.alive():
+            raise RigError(f"the machine ended: see {self.power.log}")
+        if "You are in emergency mode" in self._said()[self._at :]:
+            raise RigError(f"the machine is in emergency mode: see {self.power.log}")
+
+    def renew(self) -> None:
+        self.transition(Status.off)
+        self.power.overlay.unlink(missing_ok=True)
+
+    def mark(self) -> None:
+        self._at = len(self._said())
+
+    def set_link(self, up: bool) -> None:
+        self.power.monitor_command("set_link", {"name": "net", "up": up})
+
+    def expect(self, pattern: str, timeout: float) -> None:
+        until = time.monotonic() + timeout
+        while not (found := re.compile(pattern).search(self._said(), self._at)):
+            self.check()
+            if time.monotonic() > until:
+                raise RigError(f"no {pattern!r} within {timeout:.0f} s: see {self.power.log}")
+            time.sleep(0.2)
+        self._at = found.end()

@@ -1,0 +1,428 @@
+"""What stands around the device: broker, list owner, camera's scene, files, and the way between.
+
+All of it listens on the address that the rig's environment names, and ends with the run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import http.server
+import io
+import json
+import shlex
+import socket
+import ssl
+import subprocess
+import tarfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import cv2
+
+from demo import scene
+from demo.broker import free_port
+from edge import limits
+from edge.credentials import Credentials
+from edge.errors import FormatError
+from edge.files import private_folder
+from edge.identity import load_public_key, registration
+from edge.link.session import Link
+from edge.protocol import configuration, event, status, topics, update
+from edge.protocol.announcement import Announcement
+from edge.protocol.enrolment import read_request
+from edge.vision.engine import Vision
+from firmware.disk import LETHE_ID
+from fleet import approval, lists, setup, updates
+from fleet import broker as bringing
+from fleet.enrol import enrol
+from fleet.events import Received, listen
+from fleet.folder import locked
+from fleet.ledger import Keys
+from fleet.repository import Repository
+from hil_tests.device import Device
+from hil_tests.proxy import Proxy
+from tests.brokers import Shipped
+from tests.camera.rtsp_server import PER_RTP, TS_PACKET, RtspServer
+from tests.fleet_kit import authorisation
+
+DEVICE, LIST = "camera-1", "gate"
+EMPTY, PEOPLE, FPS = 6, slice(100, 200, 5), 2
+"""Of the scene: frames without anyone, then both people in view; few, for slow machines."""
+TIMES = 100
+"""How often they walk by in a clip, before it begins anew."""
+VALID_S = 2 * 86400
+DROP_IN = "/run/systemd/system/lethe.service.d"
+CONFIG = """[device]
+id = "{device}"
+state_dir = "/var/lib/lethe/state"
+[camera]
+source = {source}
+[fleet]
+root = "root.json"
+[watchlist]
+id = "{list}"
+[broker]
+host = "{host}"
+port = {port}
+ca_file = "ca.pem"
+cert_file = "/var/lib/lethe/state/tls/client.pem"
+[vision]
+detector = "yunet-2023mar-320x192"
+[telemetry]
+period_s = 30
+[update]
+ca_file = "ca.pem"
+"""
+
+
+def write_scene(path: Path, *, times: int = 1) -> int:
+    """Write the scene: nobody, then an enrolled person and another; returns its frames."""
+    size = (scene.WIDTH, scene.HEIGHT)
+    codec = cv2.VideoWriter.fourcc(*"mp4v")
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, codec, FPS, size)
+    drawn = list(islice(scene.frames(), PEOPLE.stop))
+    shown = [*[drawn[0]] * EMPTY, *drawn[PEOPLE]] * times
+    for frame in shown:
+        writer.write(frame)
+    writer.release()
+    return len(shown)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """An event, and when it came here, seconds since 1970."""
+
+    received: Received
+    at: float
+
+
+class Site:
+    """The list's owner with an enrolled person, the broker, and what the device says."""
+
+    def __init__(
+        self, folder: Path, *, address: str, bind: str, source: str = "", screen: str = ""
+    ) -> None:
+        """Prepare everything; nothing is started.
+
+        Args:
+            folder: for all of its files.
+            address: of this machine, as the device reaches it.
+            bind: where this machine listens for it.
+            source: the device's camera; empty: a clip on its disk, of which every frame counts. An
+                emulated device is too slow for a live one: it looks less than once in the 0.8 s
+                after which a track is lost.
+            screen: command that shows a video, again and again, on a screen before that camera.
+        """
+        self.folder, self.address, self.bind = folder, address, bind
+        (folder / "broker").mkdir(parents=True)
+        (folder / "files").mkdir()
+        self.state = folder / "state"
+        self.vision = Vision.open()
+        self._fleet = folder / "fleet"
+        setup.found(self._fleet, registration(private_folder(self.state), DEVICE))
+        ground = authorisation(not_after=int(time.time()) + VALID_S)
+        self.owner = lists.begin(folder / "owner", LIST, ground, fleet=self._fleet)
+        self.enrol(scene.ENROLLED.stem, scene.ENROLLED)
+        self.broker = Shipped(folder / "broker", addresses=("127.0.0.1", address))
+        self._certify()
+        self.way = Proxy(bind, self.broker.port)
+        self._files = functools.partial(_Files, directory=str(folder / "files"))
+        self._servers: list[http.server.ThreadingHTTPServer] = []
+        self._links: list[Link] = []
+        self._clip = folder / "clip.mp4"
+        self.screen = Screen(screen, self._clip) if screen else None
+        self.source = source or "/var/lib/lethe/clip.mp4"
+        write_scene(self._clip, times=1 if source else TIMES)
+        stream = folder / "scene.ts"
+        frames = write_scene(stream)
+        packets = stream.stat().st_size / (TS_PACKET * PER_RTP)
+        self.camera = RtspServer(stream, port=free_port(), rate=packets * FPS / frames)
+        self.heard: list[Heard] = []
+        self.statuses: list[tuple[float, status.Status]] = []
+        self.telemetry: list[tuple[float, status.Telemetry]] = []
+        self.updates: list[tuple[float, update.Update]] = []
+        """What the device says of its version; its signature holds."""
+        self.configurations: list[tuple[float, configuration.Reported]] = []
+        self._changed = threading.Condition()
+
+    @property
+    def entry(self) -> str:
+        """Id of the enrolled person's entry, as long as it is on the list."""
+        return self.owner.find(scene.ENROLLED.stem).entry.id
+
+    def _certify(self) -> None:
+        """Give the device a certificate, as the broker's authority does when one is asked for."""
+        credentials = Credentials(self.state, DEVICE)
+        answer = approval.signed(self.broker.authority, read_request(credentials.ask()))
+        credentials.receive(answer, self.broker.authority.folder / "ca.pem", time.time())
+        credentials.take_over()
+
+    def start(self) -> None:
+        self.broker.start()
+        self.way.start()
+        self.camera.start()
+        if self.screen:
+            self.screen.start()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(
+            *(self.folder / "broker" / f"broker.{one}" for one in ("pem", "key"))
+        )
+        self._servers = [
+            http.server.ThreadingHTTPServer((self.bind, 0), self._files) for _ in range(2)
+        ]
+        secure = self._servers[1]
+        secure.socket = context.wrap_socket(secure.socket, server_side=True)
+        for server in self._servers:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.listen()
+
+    def close(self) -> None:
+        for link in self._links:
+            link.close()
+        for server in self._servers:
+            server.shutdown()
+            server.server_close()
+        self.camera.kill()
+        if self.screen:
+            self.screen.kill()
+        self.way.close()
+        self.broker.kill()
+
+    def listen(self) -> None:
+        """Read what devices report, as whoever is allowed to."""
+        config = self.broker.config("reader")
+        keys = Keys({DEVICE: load_public_key(self.state / "device.pub")})
+        self._links.append(listen(config, self._take_event, keys=keys))
+        link = Link(config, f"rig-{free_port()}")
+        for topic, read, kept in (
+            (topics.status(config.topic_root, DEVICE), status.parse, self.statuses),
+            (topics.telemetry(config.topic_root, DEVICE), status.parse_telemetry, self.telemetry),
+            (topics.update(config.topic_root, DEVICE), self._read_update, self.updates),
+            (
+                topics.configuration(config.topic_root, DEVICE),
+                configuration.decode_reported,
+                self.configurations,
+            ),
+        ):
+            link.subscribe(
+                topic, functools.partial(self._take, read, kept), limits.MAX_REPORTED_BYTES
+            )
+        link.start()
+        self._links.append(link)
+
+    def _read_update(self, message: bytes) -> update.Update:
+        return update.decode(message, DEVICE, [load_public_key(self.state / "device.pub")])
+
+    def _take_event(self, received: Received) -> None:
+        with self._changed:
+            self.heard.append(Heard(received, time.time()))
+            self._changed.notify_all()
+
+    def _take(self, read: Callable, kept: list, topic: str, message: bytes) -> None:
+        try:
+            said = read(message)
+        except FormatError as error:
+            said = error  # a test that looks at it fails by it
+        with self._changed:
+            kept.append((time.time(), said))
+            self._changed.notify_all()
+
+    def until(self, condition: Callable[[], object], timeout: float, what: str) -> float:
+        """Wait for something that comes from the device; returns the seconds it took.
+
+        Raises:
+            AssertionError: it did not come in time.
+        """
+        begun = time.monotonic()
+        with self._changed:
+            while not condition():
+                left = begun + timeout - time.monotonic()
+                assert left > 0, f"{what}: not within {timeout:.0f} s; last: {self.last()}"
+                self._changed.wait(min(left, 1.0))
+        return time.monotonic() - begun
+
+    def last(self) -> str:
+        """Return the newest status and event, for people."""
+        said = self.statuses[-1][1] if self.statuses else "no status"
+        return f"{said}, {len(self.heard)} events"
+
+    def configuration(self) -> configuration.Reported | None:
+        """Return what the device says of its configuration."""
+        return self.configurations[-1][1] if self.configurations else None
+
+    # --- What the device has reported -----------------------------------------------------------
+
+    def now_says(self) -> status.Status | None:
+        return self.statuses[-1][1] if self.statuses else None
+
+    def in_force(self) -> int:
+        """Version of the list that the device says is in force; 0 if none is."""
+        said = self.now_says()
+        return said.list.version if said and said.state == "online" and said.list else 0
+
+    def events(self, kind: type, since: int = 0) -> list[Heard]:
+        """Trusted events of a kind, from a position in `heard` on."""
+        return [
+            one for one in self.heard[since:]
+            if one.received.trusted and one.received.event
+            and isinstance(one.received.event.data, kind)
+        ]  # fmt: skip
+
+    def candidates(self, since: int = 0) -> list[Heard]:
+        return self.events(event.Candidate, since)
+
+    def await_candidate(self, timeout: float = 900.0) -> float:
+        """Wait for the next report of a person of the list; returns the seconds it took."""
+        since = len(self.heard)
+        return self.until(lambda: self.candidates(since), timeout, "a candidate")
+
+    # --- What the owner does --------------------------------------------------------------------
+
+    def publish(self, *, urgent: bool = False) -> int:
+        """Sign the list as it is and bring it to the broker; returns its version."""
+        make = lists.draft(self.owner, lists.known_devices(self.owner, None), urgent=urgent)
+        lists.issue_here(
+            self.owner, make, embedder=self.vision.embedder_id, dimension=self.vision.dimension
+        )
+        self.bring()
+        return self.owner.owned.version
+
+    @contextlib.contextmanager
+    def signing(self) -> Iterator[Repository]:
+        """What the fleet signs in the block is at the broker after it."""
+        with locked(self._fleet):
+            repository = Repository.existing(self._fleet)
+            yield repository
+            repository.seal_state()
+            repository.save()
+        self.bring()
+
+    def bring(self) -> None:
+        """Bring all that was signed to the broker."""
+        repository = Repository.existing(self._fleet)
+        bringing.publish(repository, self.broker.config("fleet"))
+
+    def announce(self, bundle: Path, compatible: str, version: str) -> None:
+        """Announce a bundle to the device; it lies on a server of this machine."""
+        size, digest = updates.measure(bundle)
+        url = self.url(bundle, secure=True)
+        with self.signing() as repository:
+            updates.announce(repository, Announcement(
+                compatible=compatible, version=version, size=size, sha256=digest, urls=(url,),
+                conditions=(),
+            ))  # fmt: skip
+
+    def enrol(self, label: str, photo: Path) -> None:
+        until = self.owner.owned.authorisation.not_after
+        self.owner.add(
+            label, enrol(self.vision, [photo]),
+            embedder=self.vision.embedder_id, not_before=0, not_after=until,
+        )  # fmt: skip
+
+    # --- What the device is given ---------------------------------------------------------------
+
+    def url(self, path: Path, *, secure: bool = False) -> str:
+        """Offer a file to the device."""
+        offered = self.folder / "files" / path.name
+        offered.unlink(missing_ok=True)
+        offered.symlink_to(path.resolve())
+        scheme, port = ("http", "https")[secure], self._servers[secure].server_port
+        return f"{scheme}://{self.address}:{port}/{path.name}"
+
+    def config(self, source: str = "") -> str:
+        """Return the device's configuration; its camera is the rig's unless one is named."""
+        source = source or self.source
+        return CONFIG.format(
+            device=DEVICE, list=LIST, source=json.dumps(source),
+            host=self.address, port=self.way.port,
+        )  # fmt: skip
+
+    def configure(self, device: Device, source: str = "") -> None:
+        """Give the device its configuration, keys and certificate, as provisioning would."""
+        files = {
+            "config/lethe.toml": self.config(source).encode(),
+            "config/root.json": (self._fleet / "root.json").read_bytes(),
+            "config/ca.pem": (self.folder / "broker/ca.pem").read_bytes(),
+        }
+        for path in sorted(self.state.rglob("*")):
+            if path.is_file():
+                files[f"lethe/state/{path.relative_to(self.state)}"] = path.read_bytes()
+        archive = self.folder / "device.tar"
+        with tarfile.open(archive, "w") as tar:
+            for name, content in files.items():
+                member = tarfile.TarInfo(name)
+                member.size, member.mode = len(content), 0o600
+                tar.addfile(member, io.BytesIO(content))
+        device.fetch(self.url(archive), "/run/device.tar")
+        if not self.screen:
+            device.fetch(self.url(self._clip), "/data/lethe/clip.mp4")
+        device.run(
+            "systemctl stop lethe.service; cd /data && tar -xf /run/device.tar && "
+            f"chown -R {LETHE_ID}:{LETHE_ID} lethe && chmod -R u+rwX,go= lethe && "
+            f"chgrp -R {LETHE_ID} config && chmod 640 config/* && rm /run/device.tar && "
+            "systemctl reset-failed lethe.service; systemctl start lethe.service",
+            timeout=900,
+        )
+
+    def keep_looking(self, device: Device) -> None:
+        """Let the clip begin anew when it is over; a restart of the device forgets that."""
+        lines = "[Unit]\\nStartLimitBurst=99\\n[Service]\\nRestart=always\\n"
+        device.run(
+            f"test -e {DROP_IN}/clip.conf || {{ mkdir -p {DROP_IN} && "
+            f"printf '{lines}' >{DROP_IN}/clip.conf && systemctl daemon-reload; }}; "
+            "systemctl start lethe.service",
+            timeout=900,
+        )
+
+    @contextlib.contextmanager
+    def power_of_the_broker_cut(self) -> Iterator[None]:
+        """Take the broker away; it comes back with what it had on its disk."""
+        self.broker.kill()
+        try:
+            yield
+        finally:
+            self.broker.start()
+
+
+class Screen:
+    """Shows the scene to a real camera. Not yet run on hardware."""
+
+    def __init__(self, command: str, scene_file: Path) -> None:
+        self._command = [*shlex.split(command), str(scene_file)]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *self._command])
+
+    def kill(self) -> None:
+        """End the picture."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+class _Files(http.server.SimpleHTTPRequestHandler):
+    """Serves one folder, silently."""
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing: what the device fetches is in the tests."""
+
+
+def wait_for_port(host: str, port: int, timeout: float = 60.0) -> None:
+    """Wait until somebody listens."""
+    until = time.monotonic() + timeout
+    while True:
+        try:
+            socket.create_connection((host, port), timeout=1).close()
+        except OSError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+        else:
+            return

@@ -1,0 +1,64 @@
+"""The rigs themselves: every environment can be read, and declares what it can and cannot."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from labgrid import Environment
+
+from hil_tests import report
+from hil_tests.record import Measured, Outcome, Run, Series
+
+HERE = Path(__file__).resolve().parent
+
+
+def features_asked_for():
+    """Every feature that a test asks for."""
+    found = set()
+    for path in HERE.glob("test_*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("lg_feature"):
+                asked = ast.literal_eval(node.args[0])
+                found |= {asked} if isinstance(asked, str) else set(asked)
+    return found
+
+
+@pytest.mark.small
+@pytest.mark.shows("A rig says of everything that tests ask for: it can, or why it cannot")
+@pytest.mark.parametrize("path", sorted(HERE.glob("env/*.yaml")), ids=lambda path: path.stem)
+def test_a_rig_declares_what_it_can(path):
+    environment = Environment(config_file=str(path))
+    target = environment.config.get_targets()["main"]
+    can, cannot = set(target["features"]), set(target["options"]["cannot"])
+    assert features_asked_for() <= can | cannot
+    assert not can & cannot
+    environment.get_target("main").get_strategy()
+
+
+@pytest.mark.small
+@pytest.mark.shows("The report is one page that needs nothing, and shows what has changed")
+def test_the_page(tmp_path):
+    def run(outcome, boot):
+        return Run(
+            rig="qemu", begun="2026-05-01", seconds=60.0, declaration={"cannot": {"clock": "none"}},
+            outcomes=[Outcome("test_x", "<It starts>", outcome, "1 < 2"),
+                      Outcome("test_y", "It waits", "not run", "clock: none")],
+            measured=[Measured("test_x", "boot", boot, "s")],
+            series=[Series("memory", "MiB", [(0.0, 90.0), (60.0, 91.0)])],
+        )  # fmt: skip
+
+    page = report.render(
+        run("failed", 12.34), earlier=run("passed", 9.87), image={"version": "1"},
+        log="\x1b[1mboots\x1b[0m",
+    )  # fmt: skip
+    assert "&lt;It starts&gt;" in page
+    assert "1 failed" in page
+    assert "1 not run" in page
+    assert "clock: none" in page
+    assert 'class="changed"' in page
+    assert "12.3 s" in page
+    assert "9.9 s" in page
+    assert "<polyline" in page
+    assert ">boots<" in page
+    assert "src=" not in page
+    assert "href=" not in page

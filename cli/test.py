@@ -6,11 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import typer
 
-from cli import environments
+from cli import environments, hil
 from cli.environments import ROOT
 
 
@@ -56,6 +57,8 @@ def run_tests(
     selection = [] if slow else ["-m", "not slow"]
     if _module("pytest", ["pytest", *selection, *context.args]):
         failed.append("pytest")
+    if not context.args and not _whole_device():
+        failed.append("hil")
     if failed:
         typer.echo(f"lethe test: failed: {', '.join(failed)} (see above)", err=True)
         raise typer.Exit(1)
@@ -65,6 +68,17 @@ def _module(name: str, command: list[str]) -> int:
     """Run a Python module in the project's root and return its exit code."""
     typer.secho(f"── {name}", bold=True, err=True)
     return subprocess.run([sys.executable, "-m", *command], cwd=ROOT, check=False).returncode
+
+
+def _whole_device() -> bool:
+    """Test a whole device: boot, main job, one power cut; only where an image of this commit is."""
+    image = Path(os.environ.get("LETHE_IMAGE", ROOT / "build" / "image-qemu"))
+    if why := hil.image_of_this_checkout(image):
+        typer.echo(f"lethe: the tests of a whole device are not run: {why}", err=True)
+        return True
+    typer.secho("── hil (boot, main job, one power cut)", bold=True, err=True)
+    command = ["cli.main", "hil", "--image", str(image), "-m", "small"]
+    return _module("hil", command) == 0
 
 
 def _install_packages() -> None:

@@ -24,6 +24,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
 
     monkeypatch.setattr(command.subprocess, "run", run)
     monkeypatch.setattr("sys.prefix", str(tmp_path))  # where stamps lie
+    monkeypatch.setenv("LETHE_IMAGE", str(tmp_path / "none"))
     monkeypatch.setattr(command.shutil, "which", lambda name: f"/usr/bin/{name}")
     return record
 
@@ -86,3 +87,21 @@ def test_root_gets_missing_packages_installed(
     monkeypatch.setattr(command.os, "geteuid", lambda: 0)
     CliRunner().invoke(command.app)
     assert any(line.startswith("apt-get install") and "mosquitto" in line for line in calls["ran"])
+
+
+def test_without_an_image_a_line_says_that_no_device_is_tested(calls: dict[str, Any]) -> None:
+    result = CliRunner().invoke(command.app)
+    assert "the tests of a whole device are not run: no image is built" in result.stderr
+    assert not any("cli.main hil" in line for line in calls["ran"])
+
+
+def test_with_an_image_of_this_commit_a_device_is_tested_last(
+    calls: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command.hil, "image_of_this_checkout", lambda image: "")
+    assert CliRunner().invoke(command.app).exit_code == 0
+    assert calls["ran"][-1].endswith("-m small")
+    calls["failing"] = {"cli.main hil"}
+    result = CliRunner().invoke(command.app)
+    assert result.exit_code == 1
+    assert "failed: hil" in result.stderr

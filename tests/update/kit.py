@@ -59,11 +59,13 @@ class Server:
         requests: path and Range of each request.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, address: str = "127.0.0.1") -> None:
+        """Serve on loopback, certified as `address`."""
         self.ca = folder / "ca.pem"
+        self._address = address
         self.requests: list[tuple[str, str | None]] = []
         self.answer: Callable[[BaseHTTPRequestHandler], None] = serve(BUNDLE)
-        _certify(folder)
+        _certify(folder, address)
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -93,7 +95,7 @@ class Server:
         self._thread.start()
 
     def url(self, name: str = "lethe.raucb") -> str:
-        return f"https://127.0.0.1:{self._server.server_port}/{name}"
+        return f"https://{self._address}:{self._server.server_port}/{name}"
 
     def close(self) -> None:
         self._server.shutdown()
@@ -117,7 +119,7 @@ def serve(content: bytes, *, ranges: bool = True) -> Callable[[BaseHTTPRequestHa
     return answer
 
 
-def _certify(folder: Path) -> None:
+def _certify(folder: Path, address: str) -> None:
     """Make an authority, and a server's certificate by it."""
     now = datetime.datetime.now(datetime.UTC)
 
@@ -148,7 +150,7 @@ def _certify(folder: Path) -> None:
             )
         )  # fmt: skip
         if not ca:
-            names = [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+            names = [x509.IPAddress(ipaddress.ip_address(address))]
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         return builder.sign(authority, hashes.SHA256())
 

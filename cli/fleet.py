@@ -30,8 +30,10 @@ device_app = typer.Typer(no_args_is_help=True, help="Devices: which there are, a
 list_app = typer.Typer(no_args_is_help=True, help="Lists: who signs them, how long they may be.")
 root_app = typer.Typer(no_args_is_help=True, help="The keys that vouch for all others.")
 key_app = typer.Typer(no_args_is_help=True, help="Keys of the other roles.")
+operator_app = typer.Typer(no_args_is_help=True, help="Operators: who may command devices.")
 for _sub, _name in (
-    (device_app, "device"), (list_app, "list"), (root_app, "root"), (key_app, "key")
+    (device_app, "device"), (list_app, "list"), (root_app, "root"), (key_app, "key"),
+    (operator_app, "operator"),
 ):  # fmt: skip
     app.add_typer(_sub, name=_name)
 
@@ -283,6 +285,44 @@ def key_token(
     """Have a key on a PKCS#11 token sign; PYKCS11LIB names the token's module."""
     key = keys.import_token(name, slot)
     typer.echo(f"{name}.hsm: key {key.keyid[:12]}, {key.scheme}")
+
+
+# --- Operators -----------------------------------------------------------------------------------
+
+
+@operator_app.command(
+    "key",
+    epilog="""\b
+Example:
+  ./lethe fleet operator key anna --passphrase-file secret
+""",
+)
+def operator_key(
+    name: Annotated[Path, typer.Argument(help="Made: NAME.key, which stays, and NAME.pub.")],
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Make a key that signs commands, on the machine of whoever gives them."""
+    made = keys.make_key(name, read_passphrase(passphrase_file))
+    typer.echo(f"{name}.key: key {made.keyid[:12]}; the fleet is given {name}.pub")
+
+
+@operator_app.command(
+    "add",
+    epilog="""\b
+Example:
+  ./lethe fleet operator add my-fleet anna.pub && ./lethe fleet publish my-fleet
+""",
+)
+def operator_add(
+    folder: Folder,
+    file: Annotated[Path, typer.Argument(help="NAME.pub from `operator key`.")],
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Let somebody command devices. Taken back by: ./lethe fleet key revoke my-fleet command ID."""
+    key = keys.read_public(file)
+    with _change(folder, passphrase_file) as repository:
+        setup.add_operator(repository, key)
+    typer.echo(f"command: key {key.keyid[:12]} may sign commands; {PUBLISH}")
 
 
 # --- What is signed ------------------------------------------------------------------------------

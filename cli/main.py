@@ -21,6 +21,7 @@ COMMANDS = {
     "authority": "Who may connect to the broker: certificates of devices (for its operator).",
     "fleet": "Keys, devices, lists of a fleet, and their way to the broker (for its operator).",
     "watchlist": "Enrol, sign, publish and revoke (for the owner of a list).",
+    "command": "Stop, resume, test, restart or find a device (for whoever may command it).",
     "events": "Follow and verify what devices report.",
     "audit": "Read and check what a device recorded.",
     "evaluate": "Measure the models, on your own pictures or on research data.",

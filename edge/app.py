@@ -6,7 +6,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -16,6 +15,7 @@ from edge.audit.diary import Diary, What
 from edge.audit.log import AuditLog
 from edge.camera.base import Camera
 from edge.camera.open import open_camera
+from edge.command.open import open_commands, open_preview
 from edge.config import Config, WatchlistConfig
 from edge.credentials import Credentials
 from edge.errors import FrameError, StorageUnavailable
@@ -34,10 +34,11 @@ from edge.link.enrolment import Renewal
 from edge.link.introduction import Introduction
 from edge.link.session import Link
 from edge.link.status import StatusPublisher
-from edge.pipeline import Counters, Observer, Pipeline
+from edge.pipeline import Observer, Pipeline
 from edge.protocol import audit, event, topics
 from edge.protocol.home_assistant import discovery
 from edge.protocol.status import OFFLINE, ListInForce, Status, Telemetry
+from edge.report import Report
 from edge.settings.keeper import Configuration, Reactions
 from edge.settings.layers import fingerprint
 from edge.settings.transport import ConfigurationTransport
@@ -59,29 +60,6 @@ log = logging.getLogger(__name__)
 
 _TOLD: dict[str, What] = {"configuration": "configuration", **dict.fromkeys(FOLLOWERS, "update")}
 """What follows the fleet's state, as the audit log calls what it was told; else it is lists."""
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What a run did. For the process that started it; never published.
-
-    Attributes:
-        counters: frames, faces, tracks, embeddings.
-        candidates: reports of matches.
-        skipped: frames that could not be used.
-        source: state of the camera at the end.
-        sent_bytes: topics and payloads sent to the broker.
-        waiting: events that are still in the outbox.
-        again: whether it ended to be made anew, with another configuration.
-    """
-
-    counters: Counters
-    candidates: int
-    skipped: int
-    source: str
-    sent_bytes: int
-    waiting: int
-    again: bool
 
 
 class Device:
@@ -153,7 +131,13 @@ class Device:
         self._introduction = Introduction(
             self._link,
             device,
-            discovery(root, device, profile=config.device.profile, software=__version__),
+            discovery(
+                root,
+                device,
+                profile=config.device.profile,
+                software=__version__,
+                stop_switch=config.home_assistant.stop_switch,
+            ),
         )
         self._introduction.set(config.home_assistant)
         self._reported = StatusPublisher(self._link, topics.configuration(root, device))
@@ -164,6 +148,8 @@ class Device:
         self._metrics = Metrics(lambda: self._newest)
         self._newest: tuple[Status, Telemetry | None] = (Status(state="online"), None)
         self._position = open_position(config.device)
+        self._indicator = open_indicator(config.device.indicator)
+        self._preview = open_preview(config, self._indicator, self._audit)
         self._lists = self._open_lists(private_folder(state_dir / "lists"))
         registration(state_dir, device)
         self._trust = Trust(
@@ -193,6 +179,10 @@ class Device:
             restart=self._restart,
             now=now,
         )
+        self._commands = open_commands(
+            config, self._link, self._trust, self._lists, self._list_transport, self._preview,
+            self._audit, self._key, state_dir, time=self._clock.read, restart=self._restart,
+        )  # fmt: skip
         self._pipeline = Pipeline(
             self._vision,
             self._list_in_use,
@@ -250,7 +240,7 @@ class Device:
             Senses(
                 time=self._clock.read,
                 where=self._position.fix,
-                show=open_indicator(device.indicator).show,
+                show=lambda armed: self._indicator.show(armed or self._preview.on),
             ),
             give_receipt=self._give_receipt,
             kind=wanted.index,
@@ -271,6 +261,7 @@ class Device:
         )
         self._lists.start()
         self._trust.start()
+        self._commands.start()
         self._link.start()
         self._publisher.start()
         self._updates.start()
@@ -335,6 +326,7 @@ class Device:
                 return
             self._captured = frame.index + 1
             try:
+                self._preview.offer(frame)
                 self._pipeline.process(frame)
                 if not judged and self._pipeline.counters.looks:
                     judged = True
@@ -349,6 +341,7 @@ class Device:
         self._reports.save()
         if not self._publisher.flush(limits.FLUSH_S):
             log.warning("%d events wait in the outbox for the next start", len(self._outbox))
+        self._commands.close()
         self._updates.close()
         self._trust.close()
         self._lists.close()
@@ -453,6 +446,7 @@ class Device:
             )
             if gallery
             else None,
+            stopped=self._lists.stopped,
             accelerators=accelerators,
             reasons=reasons,
         )

@@ -18,6 +18,7 @@ from edge.errors import ConfigError
 from edge.protocol.watchlist import Name, Purpose
 
 Section = TypeVar("Section", bound=msgspec.Struct)
+_SHOWS = r"^(led:[A-Za-z0-9:._-]{1,64}|file:.{1,1024})$"
 _MOST_HOURS = limits.MAX_VALIDITY_FIXED_S / 3600
 
 
@@ -35,6 +36,7 @@ class DeviceConfig(_Section):
         position: latitude and longitude in degrees of a fixed camera; lists bound to an area are
             refused without it. A body-worn camera has none: it asks gpsd.
         gpsd: host and port of gpsd, for a body-worn camera.
+        identify: what blinks at the command `identify`, named like an indicator; another one.
         indicator: what shows people that the camera is looking: "led:<name>", a lamp of
             /sys/class/leds, or "file:<path>", a file that holds 1 or 0 for a program that shows
             it. A body-worn camera must have one. If it does not obey, nothing is looked for.
@@ -49,9 +51,9 @@ class DeviceConfig(_Section):
     gpsd: Annotated[str, Meta(pattern=r"^[A-Za-z0-9.:\[\]-]{1,255}:[0-9]{1,5}$")] = (
         limits.DEFAULT_GPSD
     )
-    indicator: (
-        Annotated[str, Meta(pattern=r"^(led:[A-Za-z0-9:._-]{1,64}|file:.{1,1024})$")] | None
-    ) = None
+    indicator: Annotated[str, Meta(pattern=_SHOWS)] | None = None
+
+    identify: Annotated[str, Meta(pattern=_SHOWS)] | None = None
 
     @property
     def gpsd_address(self) -> tuple[str, int]:
@@ -206,12 +208,28 @@ class HomeAssistantConfig(_Section):
     Attributes:
         discovery: publish the discovery document, retained.
         prefix: Home Assistant's discovery prefix.
+        stop_switch: let Home Assistant, which cannot sign, stop the device. Only a signed command
+            resumes it.
     """
 
     discovery: bool = False
     prefix: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$", max_length=64)] = (
         limits.DEFAULT_DISCOVERY_PREFIX
     )
+    stop_switch: bool = False
+
+
+class AimConfig(_Section):
+    """The preview for whoever installs the camera.
+
+    Attributes:
+        interface: network interface that it is served on, for instance "eth0"; without one there is
+            no preview.
+        port: TCP port; 0: any that is free.
+    """
+
+    interface: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,15}$")] | None = None
+    port: Annotated[int, Meta(ge=0, le=65535)] = limits.AIM_PORT
 
 
 class Config(_Section):
@@ -231,6 +249,7 @@ class Config(_Section):
     telemetry: TelemetryConfig = TelemetryConfig()
     update: UpdateConfig = UpdateConfig()
     home_assistant: HomeAssistantConfig = HomeAssistantConfig()
+    aim: AimConfig = AimConfig()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
@@ -250,6 +269,11 @@ def parse(document: dict[str, Any]) -> Config:
         raise ConfigError(
             'configuration refused: device.indicator: a body-worn camera needs one, "led:<name>" '
             'or "file:<path>": it looks for people only where they can see that it does'
+        )
+    if device.identify is not None and device.identify == device.indicator:
+        raise ConfigError(
+            "configuration refused: device.identify is device.indicator: what blinks must not pass "
+            "for the lamp that says the camera is looking"
         )
     return config
 
@@ -307,14 +331,20 @@ def _anchor(config: Config, base: Path) -> Config:
     source = config.camera.source
     if "://" not in source and not source.startswith("picamera2"):
         source = absolute(source)
-    indicator = config.device.indicator
-    if indicator is not None and indicator.startswith("file:"):
-        indicator = "file:" + absolute(indicator.removeprefix("file:"))
+
+    def shown(setting: str | None) -> str | None:
+        if setting is None or not setting.startswith("file:"):
+            return setting
+        return "file:" + absolute(setting.removeprefix("file:"))
+
     replace = msgspec.structs.replace
     return replace(
         config,
         device=replace(
-            config.device, state_dir=absolute(config.device.state_dir), indicator=indicator
+            config.device,
+            state_dir=absolute(config.device.state_dir),
+            indicator=shown(config.device.indicator),
+            identify=shown(config.device.identify),
         ),
         camera=replace(config.camera, source=source),
         broker=replace(

@@ -62,6 +62,18 @@ class ListRefused(BadInput):
     """A watchlist is authentic but may not be used: the message says which rule refuses it."""
 
 
+class CommandRefused(BadInput):
+    """A command is not obeyed.
+
+    Attributes:
+        name: why, in one word (`edge.protocol.command.Refusal`).
+    """
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
 class EnrolmentRefused(BadInput):
     """A photo is not good enough to enrol; the message names the measure and the limit."""
 

@@ -137,6 +137,56 @@ RENEWAL_ASK_S = 3600.0
 RENEWAL_TRY_S = 20.0
 """A new certificate has so long to be accepted by the broker."""
 
+# --- Commands (rules in edge.command.rules) ------------------------------------------------------
+MAX_COMMAND_BYTES = 2 * 1024
+"""Ours are below 600 bytes."""
+MAX_ANSWER_BYTES = 4 * 1024
+COMMAND_LIFETIME_S = 120
+COMMAND_LIFETIME_MOST_S = 600
+"""A command is void so long after it was signed."""
+COMMAND_TEXT_CHARS = 200
+COMMANDS_QUEUED = 64
+"""Commands that wait to be looked at; more are dropped."""
+COMMANDS_EARLY = 16
+"""Commands that wait until it is known who may give them."""
+COMMANDS_REMEMBERED = 256
+"""Commands that could be replayed, until they are void."""
+COMMAND_CHECKS = 20
+COMMAND_CHECKS_PER_S = 10.0
+"""Signatures checked at once, and on and on; of commands that stop, and of others, each."""
+COMMAND_ANSWERS = 20
+COMMAND_ANSWERS_PER_S = 2.0
+"""Refusals answered at once, and on and on."""
+COMMAND_PATIENCE_S = 30.0
+"""So long `lethe command` waits for an answer unless told otherwise."""
+MAX_COMMAND_MEMORY_BYTES = 64 * 1024
+IDENTIFY_DEFAULT_S = 15
+IDENTIFY_MOST_S = 300
+IDENTIFY_BLINK_S = 0.25
+SELFTEST_ANSWER_S = 120.0
+"""A self-test beside the stream that has not come to an end by then has failed."""
+SELFTEST_NICE = 15
+
+# --- Preview for installing a camera (edge.command.preview) --------------------------------------
+AIM_PORT = 8473
+"""The firmware's unit lets the device listen on this one only."""
+AIM_DEFAULT_MIN = 10
+AIM_MOST_MIN = 30
+AIM_COLUMNS = 36
+AIM_GREYS = 4
+"""So many cells lie across the preview, in so many greys. A face of an eighth of its width has four
+or five cells then, and is nobody's, whether it was found or not (docs/commands.md)."""
+AIM_FACE_SCORE = 0.2
+"""Larger ones are blotted out, down to this score, ..."""
+AIM_GROWN = 0.45
+"""... with so much of their size on each side, ..."""
+AIM_MEMORY = 6
+"""... and for so many pictures after they were found last."""
+AIM_PERIOD_S = 0.5
+AIM_TOKEN_BYTES = 16
+AIM_REQUEST_S = 2.0
+"""A client that does not say within this time what it wants is let go."""
+
 # --- Events ------------------------------------------------------------------------------------
 OUTBOX_MAX_EVENTS = 20_000
 OUTBOX_MAX_BYTES = 64 * 1024 * 1024

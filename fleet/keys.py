@@ -126,6 +126,11 @@ class Keyring:
         here = [keyid for keyid in keyids if keyid in self._places][:most]
         return [self._signer(keyid) for keyid in here]
 
+    def file(self, keyids: Iterable[str]) -> Path | None:
+        """Return the file of the first of `keyids` that is here in one; None if none is."""
+        files = (self._places[keyid][0] for keyid in keyids if keyid in self._places)
+        return next((path for path in files if path.suffix == ".key"), None)
+
     def _signer(self, keyid: str) -> Signer:
         if keyid not in self._signers:
             path, public = self._places[keyid]
@@ -135,6 +140,18 @@ class Keyring:
                 else _key_file(path, public, self._passphrase)
             )
         return self._signers[keyid]
+
+
+def read_ed25519(path: Path, passphrase: bytes | None) -> Ed25519PrivateKey:
+    """Return an Ed25519 key in a file.
+
+    Raises:
+        ConfigError: missing, open to others, damaged, no Ed25519 key, or the passphrase is wrong.
+    """
+    key = _read_private(path, passphrase)
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ConfigError(f"{path}: not an Ed25519 key")
+    return key
 
 
 def import_token(path: Path, hsm_keyid: int) -> SSlibKey:
@@ -157,9 +174,7 @@ def import_token(path: Path, hsm_keyid: int) -> SSlibKey:
 
 
 def _key_file(path: Path, public: SSlibKey, passphrase: bytes | None) -> Signer:
-    key = _read_private(path, passphrase)
-    if not isinstance(key, Ed25519PrivateKey):
-        raise ConfigError(f"{path}: not an Ed25519 key")
+    key = read_ed25519(path, passphrase)
     try:
         return CryptoSigner(key, public)
     except KeyMismatchError as error:

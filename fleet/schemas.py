@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from edge.config import Config
-from edge.protocol import audit, configuration, enrolment, event
+from edge.protocol import audit, command, configuration, enrolment, event
 from edge.protocol.announcement import Announcement
 from edge.protocol.party import Party
 from edge.protocol.policy import Policy
@@ -67,6 +67,8 @@ SCHEMAS: dict[str, type[msgspec.Struct]] = {
     "list-receipt.schema.json": event.Receipt,
     "audit-head.schema.json": event.AuditHead,
     "audit-record.schema.json": audit.Record,
+    "command.schema.json": command.Command,
+    "answer.schema.json": command.Answer,
     "status.schema.json": Status,
     "telemetry.schema.json": Telemetry,
     "update.schema.json": Update,

@@ -14,7 +14,7 @@ from tuf.api.metadata import Root, Snapshot, Targets, Timestamp
 
 from edge.errors import ConfigError
 from edge.files import private_folder
-from edge.protocol import policy
+from edge.protocol import command, policy
 from edge.protocol.party import Party
 from edge.protocol.watchlist import Name, list_role, list_target
 from fleet import devices
@@ -50,7 +50,7 @@ def init(
             make_key(folder / KEYS / f"{role}-{number}", passphrase)
             for number in range(1, 1 + (keys if role in (Root.type, Targets.type) else 1))
         ]
-        for role in (*TOP_LEVEL, *VENDOR_ROLES)
+        for role in (*TOP_LEVEL, *VENDOR_ROLES, command.ROLE)
     }
     repository = Repository(folder, passphrase)
     with repository.edit_root() as root:
@@ -64,7 +64,22 @@ def init(
         repository.delegate(role, made[role], 1, paths)
         with repository.edit_targets(role):
             pass  # signed, and empty
+    add_operator(repository, made[command.ROLE][0])
     return repository
+
+
+def add_operator(repository: Repository, key: SSlibKey) -> None:
+    """Let a key sign commands, alone. It signs no targets: its role has no metadata of its own.
+
+    Raises:
+        ConfigError: not an Ed25519 key, or keys of targets are missing.
+    """
+    if key.keytype != "ed25519":
+        raise ConfigError(f"commands are signed with Ed25519 keys; this is {key.keytype}")
+    delegations = repository.targets().delegations
+    there = command.ROLE in ((delegations and delegations.roles) or {})
+    others = repository.delegation(command.ROLE)[1] if there else {}
+    repository.delegate(command.ROLE, {**others, key.keyid: key}.values(), 1, [f"{command.ROLE}/*"])
 
 
 def found(folder: Path, *members: Party) -> Path:

@@ -18,6 +18,7 @@ from edge.errors import BadInput
 from edge.protocol import (
     announcement,
     audit,
+    command,
     configuration,
     event,
     model_bundle,
@@ -54,6 +55,19 @@ def take_event(message: bytes) -> None:
     line, _ = unwrap(message)
     with contextlib.suppress(Refused):
         Ledger().take(line, _KEYS, now=_NOW)
+
+
+def read_command(message: bytes) -> None:
+    """Read a command: its form, and its signature."""
+    with contextlib.suppress(BadInput):
+        command.verify(command.parse(message), [_KEY.public_key()])
+
+
+def read_answer(message: bytes) -> None:
+    """Read an answer: its form, and its signature."""
+    with contextlib.suppress(BadInput):
+        _, document = command.parse_answer(message)
+        command.verify_answer(document, _KEY.public_key())
 
 
 def read_status(message: bytes) -> None:
@@ -127,6 +141,25 @@ _RECORD = audit.encode(
 TARGETS: dict[str, tuple[Callable[[bytes], None], list[bytes]]] = {
     "event": (read_event, _EVENTS),
     "ledger": (take_event, [*_EVENTS, b'{"received":"2026-05-04T10:15:30Z","event":{}}']),
+    "command": (
+        read_command,
+        [
+            command.make(order, device="camera-1", identifier="0" * 32, now=_NOW, key=_KEY)
+            for order in (command.Stop(reason="x"), command.Resume(), command.Aim(minutes=1))
+        ],
+    ),
+    "answer": (
+        read_answer,
+        [
+            command.encode_answer(
+                command.Answer(
+                    id="0" * 32, device="camera-1", order="aim", state="done", says="x",
+                    address="http://10.0.0.2:8473/x/", time=datetime.fromtimestamp(_NOW, UTC),
+                ),
+                _KEY,
+            )
+        ],
+    ),
     "status": (read_status, [status.OFFLINE]),
     "telemetry": (
         read_telemetry,

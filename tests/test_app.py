@@ -159,7 +159,7 @@ def test_without_a_match_nothing_about_people_leaves_the_device(tmp_path, clip, 
     assert len(known) == len(publications)
     for payload in statuses:
         status = json.loads(payload)
-        assert set(status) <= {"state", "software", "list", "accelerators", "reasons"}
+        assert set(status) <= {"state", "software", "list", "stopped", "accelerators", "reasons"}
         assert not status.get("accelerators")
         assert set(status["list"] or {}) <= {"id", "version", "expires", "index"}
         assert not any(char.isdigit() for reason in status["reasons"] for char in reason), status

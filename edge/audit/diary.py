@@ -80,6 +80,8 @@ class Diary:
             if self._reported == (data, sequence):  # the outbox's disk refused, and it tries again
                 return self._log.head
             self._reported = (data, sequence)
+            if isinstance(data, event.Receipt) and (data.digest, data.list.version) == self._taken:
+                self._taken = None  # after an order to stop that was lifted it may be taken again
         entry = _entry(data, event.event_id(device, sequence))
         return self._log.append(entry, sync=False) if entry is not None else self._log.head
 

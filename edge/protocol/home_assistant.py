@@ -7,6 +7,7 @@ anyway and how to read them; it adds nothing that is sent of people.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from edge.protocol import topics
@@ -44,7 +45,9 @@ def discovery_topic(prefix: str, device_id: str) -> str:
     return f"{prefix}/device/lethe_{device_id.replace('.', '-dot-')}/config"
 
 
-def discovery(root: str, device_id: str, *, profile: str, software: str) -> dict[str, Any]:
+def discovery(
+    root: str, device_id: str, *, profile: str, software: str, stop_switch: bool = False
+) -> dict[str, Any]:
     """Return the discovery document of a device.
 
     Args:
@@ -52,6 +55,7 @@ def discovery(root: str, device_id: str, *, profile: str, software: str) -> dict
         device_id: its id.
         profile: kind of camera.
         software: version.
+        stop_switch: whether Home Assistant may stop the device.
     """
     status, telemetry = topics.status(root, device_id), topics.telemetry(root, device_id)
 
@@ -82,6 +86,7 @@ def discovery(root: str, device_id: str, *, profile: str, software: str) -> dict
         "availability": [{"topic": status, "value_template": "{{ value_json.state }}"}],
         "qos": 1,
         "components": {
+            **({"matching": _matching(entity, root, device_id)} if stop_switch else {}),
             "candidate": entity(
                 "candidate", "event", "Candidate", topics.event(root, device_id), _EVENT
             )
@@ -129,3 +134,19 @@ def discovery(root: str, device_id: str, *, profile: str, software: str) -> dict
             ),
         },
     }  # fmt: skip
+
+
+def _matching(
+    entity: Callable[[str, str, str, str, str], dict[str, Any]], root: str, device_id: str
+) -> dict[str, Any]:
+    """Return the switch: OFF stops; ON is refused, for only a person can sign."""
+    status = topics.status(root, device_id)
+    shows = "{{ 'OFF' if value_json.stopped else 'ON' }}"
+    return entity("matching", "switch", "Matching", status, shows) | {
+        "command_topic": topics.switch(root, device_id),
+        "payload_on": "ON",
+        "payload_off": "OFF",
+        "retain": False,
+        "optimistic": False,
+        "icon": "mdi:eye-off",
+    }

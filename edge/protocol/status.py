@@ -59,6 +59,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         state: "online", or "offline" as the last will or after a clean end.
         software: version of the software.
         list: the list in force, if any.
+        stopped: whether a command to stop is in force.
         accelerators: those that the device was given, and how they are.
         reasons: why it is degraded, in words; empty if all is well.
     """
@@ -66,6 +67,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     state: Literal["online", "offline"]
     software: str = ""
     list: ListInForce | None = None
+    stopped: bool = False
     accelerators: tuple[AcceleratorState, ...] = ()
     reasons: tuple[str, ...] = ()
 

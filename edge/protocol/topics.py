@@ -45,6 +45,26 @@ def event(root: str, device_id: str) -> str:
     return f"{root}/device/{device_id}/event"
 
 
+def command(root: str, device_id: str) -> str:
+    """Operator to one device, QoS 1, not retained: one signed command."""
+    return f"{root}/device/{device_id}/command"
+
+
+def command_to_all(root: str) -> str:
+    """Operator to every device, QoS 1, not retained: one signed command."""
+    return f"{root}/command"
+
+
+def switch(root: str, device_id: str) -> str:
+    """Home Assistant to one device, QoS 1, not retained: ON or OFF, unsigned; off by default."""
+    return f"{root}/device/{device_id}/switch"
+
+
+def answer(root: str, device_id: str) -> str:
+    """Device to operator, QoS 1, not retained: what becomes of a command, signed."""
+    return f"{root}/device/{device_id}/answer"
+
+
 def telemetry(root: str, device_id: str) -> str:
     """Device to operator, QoS 1, retained: how it is, at fixed times."""
     return f"{root}/device/{device_id}/telemetry"

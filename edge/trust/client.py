@@ -14,13 +14,23 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from tuf.api import exceptions as tuf_errors
-from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, VerificationResult
+from tuf.api.metadata import (
+    Metadata,
+    Root,
+    Snapshot,
+    TargetFile,
+    Targets,
+    Timestamp,
+    VerificationResult,
+)
 from tuf.ngclient import Updater, UpdaterConfig
 
 from edge import limits
@@ -109,6 +119,31 @@ class View:
                 found, result = self._verified(bin_, role)
                 info, role = found.targets.get(path), bin_
             return None if info is None else _target(found.version, role, info, result)
+
+    def keys(self, role: str) -> dict[str, Ed25519PublicKey]:
+        """Return the Ed25519 keys that may sign as a role, by their ids; none if it is not there.
+
+        Raises:
+            BadInput: the metadata that says so is damaged.
+            StorageUnavailable: it cannot be read.
+        """
+        with refusals():
+            delegations = self._read(TOP_LEVEL).signed.delegations
+            found = ((delegations and delegations.roles) or {}).get(role)
+            if delegations is None or found is None:
+                return {}
+            keys = {keyid: delegations.keys[keyid] for keyid in found.keyids}
+            return {
+                keyid: Ed25519PublicKey.from_public_bytes(bytes.fromhex(key.keyval["public"]))
+                for keyid, key in keys.items()
+                if key.keytype == "ed25519"
+            }
+
+    def until(self) -> float:
+        """Return when this state has to be signed anew, seconds since 1970."""
+        with refusals():
+            expires: datetime = self._read(Timestamp.type).signed.expires
+            return expires.timestamp()
 
     def metadata_paths(self) -> list[str]:
         """Return where the metadata lies that the snapshot names."""

@@ -57,6 +57,7 @@ class Floor:
         version: its version; 0 if there was none.
         digest: SHA-256 of its sealed head, hex.
         ended: it was destroyed, for another reason than being replaced: it does not return.
+        by_order: it was an order to stop that ended it: when that is lifted, it may return.
         urgent_since: when the first list was issued that one signed alone since the last that
             those who sign together did, seconds since 1970; 0 if these signed the newest.
     """
@@ -64,7 +65,13 @@ class Floor:
     version: int = 0
     digest: str = ""
     ended: bool = False
+    by_order: bool = False
     urgent_since: Seconds = 0
+
+
+def lifted(floor: Floor) -> Floor:
+    """Return what holds of versions once an order to stop is lifted."""
+    return replace(floor, ended=False, by_order=False) if floor.by_order else floor
 
 
 @dataclass(frozen=True, slots=True)

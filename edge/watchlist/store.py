@@ -36,7 +36,7 @@ from edge.errors import FormatError, StorageUnavailable
 from edge.files import flush_entries, private_folder, read_small, write_atomically
 from edge.protocol.event import Ending
 from edge.protocol.watchlist import Seconds
-from edge.watchlist.authorisation import Floor
+from edge.watchlist.authorisation import Floor, lifted
 from edge.watchlist.delivery import Provenance, SealedList
 
 log = logging.getLogger(__name__)
@@ -56,6 +56,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
         ended: when, seconds since 1970.
         key_lives: the key of the list was not replaced with the version: it is still in use.
         urgent_since: of the floor that it leaves.
+        occasion: tells ends by order apart: a version may return after each, and end again.
     """
 
     version: int
@@ -64,6 +65,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     ended: float
     key_lives: bool = False
     urgent_since: Seconds = 0
+    occasion: str = ""
 
 
 class Life(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -200,7 +202,11 @@ class ListStore:
             floor = life.floor
             if ended.version >= floor.version:
                 floor = Floor(
-                    ended.version, ended.digest, ended=True, urgent_since=ended.urgent_since
+                    ended.version,
+                    ended.digest,
+                    ended=True,
+                    by_order=ended.reason is Ending.STOPPED,
+                    urgent_since=ended.urgent_since,
                 )
             changes = {
                 "floor": floor,
@@ -250,11 +256,14 @@ class ListStore:
     def order(self, stopped: str) -> None:
         """Remember an order to stop, by its reason, or that it was lifted, by none.
 
+        A version that ended by the order may return when it is lifted.
+
         Raises:
             StorageUnavailable: it cannot be written down.
         """
         with self._lock:
-            self._write_life(stopped=stopped)
+            floor = self._life.floor
+            self._write_life(stopped=stopped, floor=floor if stopped else lifted(floor))
 
     def _write_life(self, **changes: object) -> None:
         life = msgspec.structs.replace(self._life, **changes)

@@ -14,6 +14,7 @@ in memory, `reasons` says what is owed, and it is tried again (`edge.watchlist.u
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -33,6 +34,7 @@ from edge.watchlist.authorisation import (
     check,
     ending,
     ends,
+    lifted,
     urgent_since,
 )
 from edge.watchlist.delivery import Delivery, SealedList
@@ -155,6 +157,11 @@ class Watchlists:
             self._judge_again = True
             self._wake.notify()
 
+    @property
+    def stopped(self) -> bool:
+        """Whether an order to stop is in force."""
+        return bool(self._stopped)
+
     def stop(self, reason: str) -> None:
         """Look for nobody from now on, destroy the list, and stay so until `resume`.
 
@@ -176,7 +183,7 @@ class Watchlists:
         self._store.order(reason)
 
     def resume(self) -> None:
-        """Lift an order to stop. The version that was destroyed does not return.
+        """Lift an order to stop. What the fleet still publishes may be fetched anew.
 
         What was offered meanwhile was dropped: have it offered again (`ListTransport.forget`,
         `Trust.again`).
@@ -196,8 +203,8 @@ class Watchlists:
             except StorageUnavailable:
                 self._upkeep.stopped = self._stopped
                 raise
-            self._stopped = ""
-            self._no_list = "resumed: waiting for a new version of the list"
+            self._stopped, self._floor = "", lifted(self._floor)
+            self._no_list = "resumed: waiting for the list"
             self._wake.notify()
 
     def current(self) -> Gallery | None:
@@ -386,7 +393,8 @@ class Watchlists:
             self._waiting, self._refusal = None, ""
         if ended is None:
             return
-        self._floor = replace(self._floor, ended=True)
+        by_order = reason is Ending.STOPPED
+        self._floor = replace(self._floor, ended=True, by_order=by_order)
         self._no_list = (
             f"list {self._place.list_id} version {ended.version} has ended: {reason.value}"
         )
@@ -395,14 +403,18 @@ class Watchlists:
     def _ended(self, held: SealedList | None, reason: Ending, time: Time) -> Ended | None:
         """Return the end of the list that is held, or at rest and could not be read yet."""
         if held is None:
-            return self._store.ended(reason, time.now) if self._upkeep.unread else None
-        return Ended(
-            version=held.version,
-            digest=held.digest,
-            reason=reason,
-            ended=time.now,
-            urgent_since=self._floor.urgent_since,
-        )
+            ended = self._store.ended(reason, time.now) if self._upkeep.unread else None
+        else:
+            ended = Ended(
+                version=held.version,
+                digest=held.digest,
+                reason=reason,
+                ended=time.now,
+                urgent_since=self._floor.urgent_since,
+            )
+        if ended is not None and reason is Ending.STOPPED:
+            ended = msgspec.structs.replace(ended, occasion=secrets.token_hex(8))
+        return ended
 
     def _load(self, running: float = 0.0) -> None:
         try:

@@ -47,6 +47,7 @@ class ListTransport:
         self._list_id = list_id
         self._device = device
         self._key = key
+        self._forgotten = False
         self._delivered: Provenance | None = None
         self._digest = ""
         self._fetched: dict[str, bytes] = {}  # pieces of a list that is not whole yet
@@ -58,6 +59,9 @@ class ListTransport:
             BadInput: refused; what was delivered before stays.
             Unavailable: something cannot be fetched at the moment.
         """
+        if self._forgotten:
+            self._forgotten = False
+            self._digest, self._delivered = "", None
         signed_policy = view.find(policy.TARGET, TOP_LEVEL)
         newest = self._newest(view)
         found = self._gather(view, signed_policy, newest and newest[0])
@@ -85,8 +89,11 @@ class ListTransport:
         self._digest, self._delivered, self._fetched = target.sha256, provenance, {}
 
     def forget(self) -> None:
-        """Deliver the list again at the next state, also if it is the same one."""
-        self._digest, self._delivered = "", None
+        """Deliver the list again at the next state, also if it is the same one.
+
+        For any thread: a delivery that is under way at this moment does not undo it.
+        """
+        self._forgotten = True
 
     def _withdraw(self, reason: str) -> None:
         self.forget()

@@ -159,6 +159,8 @@ class Upkeep:
             what=_WITHOUT_KEY if ended.key_lives else ("key", *_WITHOUT_KEY),
         )
         name = f"receipt {self._store.list_id} {ended.version} {ended.digest}"
+        if ended.occasion:
+            name += f" {ended.occasion}"
         self._give_receipt(receipt, name)
         self._store.settle(ended)
         log.warning(

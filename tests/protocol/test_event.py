@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from edge import limits
 from edge.errors import FormatError, SignatureRefused
-from edge.protocol import configuration, event, signing, status, topics, update
+from edge.protocol import command, configuration, event, signing, status, topics, update
 from edge.settings import layers
 from fleet import schemas
 
@@ -241,7 +241,7 @@ EXAMPLES = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", REFE
 
 
 def test_the_examples_of_the_reference_are_in_the_form_it_documents():
-    example, shown, told, updating, desired, reported = EXAMPLES
+    example, shown, told, ordered, answered, updating, desired, reported = EXAMPLES
     received = read(example)
     assert received.device == "gate-3"
     assert received.envelope.id == f"gate-3-{received.envelope.sequence}"
@@ -251,6 +251,8 @@ def test_the_examples_of_the_reference_are_in_the_form_it_documents():
     assert set(example["data"]) == set(made()["data"])
     msgspec.convert(shown, status.Status)
     assert set(shown) == set(status.Status.__struct_fields__)
+    msgspec.convert(ordered, command.Command)
+    msgspec.convert(answered, command.Answer)
     msgspec.convert(told, status.Telemetry)
     assert set(told) == set(status.Telemetry.__struct_fields__)
     assert set(updating) == set(update.Update.__struct_fields__)
@@ -269,6 +271,10 @@ def test_the_reference_names_every_topic():
         topics.list_key("<list>", "<key>", "<id>"),
     )
     named = [topics.trust("<root>", path) for path in paths]
-    own = (topics.event, topics.status, topics.telemetry, topics.update, topics.configuration)
+    own = (
+        topics.event, topics.status, topics.telemetry, topics.update, topics.configuration,
+        topics.command, topics.answer, topics.switch,
+    )  # fmt: skip
+    assert f"`{topics.command_to_all('<root>')}`" in REFERENCE
     for topic in (*named, *(each("<root>", "<id>") for each in own)):
         assert f"`{topic}`" in REFERENCE

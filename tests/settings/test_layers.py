@@ -78,8 +78,8 @@ def test_a_wrong_value_is_named_with_what_it_may_hold(settings, said):
 @pytest.mark.parametrize("path", sorted(set(describe()) - set(layers.RULES)))
 def test_what_is_a_matter_of_the_installation_is_the_files_alone(path):
     """Identity, state, whom it trusts, broker, and paths to what is run."""
-    assert path.startswith(("device.", "fleet.", "broker.", "update.")) or path in (
-        "vision.models_dir", "vision.accelerator_python"
+    assert path.startswith(("device.", "fleet.", "broker.", "update.", "aim.")) or path in (
+        "vision.models_dir", "vision.accelerator_python", "home_assistant.stop_switch"
     )  # fmt: skip
     section, _, name = path.partition(".")
     with pytest.raises(ConfigError, match="in the device's own file only"):

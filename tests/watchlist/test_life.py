@@ -44,7 +44,7 @@ class Life(RuleBasedStateMachine):
         self.held = None  # what is kept: an offer
         self.in_force = False
         self.waiting = None
-        self.floor, self.dead = (0, 0), False
+        self.floor, self.dead, self.by_order = (0, 0), False, False
         self.first = None  # since the regular role signed: the first urgent version
         self.stopped = False
         self.receipts = []
@@ -75,7 +75,7 @@ class Life(RuleBasedStateMachine):
         self.in_force = False
         if self.held:
             self.receipts.append((self.held[0], reason))
-            self.held, self.dead = None, True
+            self.held, self.dead, self.by_order = None, True, reason == "stopped"
 
     def take(self, offer):
         ours = self.held is not None and offer[:2] == self.held[:2]
@@ -94,7 +94,7 @@ class Life(RuleBasedStateMachine):
             if self.held and not ours:
                 self.receipts.append((self.held[0], "replaced"))
             self.held, self.in_force, self.waiting = offer, True, None
-            self.floor, self.dead = offer[:2], False
+            self.floor, self.dead, self.by_order = offer[:2], False, False
             first = offer[0] if self.first is None else min(self.first, offer[0])
             self.first = first if offer[2] == "urgent" else None
 
@@ -151,6 +151,8 @@ class Life(RuleBasedStateMachine):
     def resume(self):
         self.device.lists.resume()
         self.stopped = False
+        if self.by_order:
+            self.dead = self.by_order = False
         self.device.settle()
         self.step()
 

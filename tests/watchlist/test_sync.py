@@ -410,8 +410,18 @@ def test_an_order_to_stop_is_not_lifted_before_it_was_carried_out(device, cut_of
     assert device.settle().version() is None
     assert device.receipts.reasons() == [(5, "stopped")]
     assert device.files() == {"life.json"}
+    assert device.restart().version() is None, "it is not there any more"
+    assert device.offer(GOOD).version() == 5, "but what is still published may be fetched anew"
+    device.lists.stop("order")
+    device.settle()
+    assert device.receipts.reasons() == [(5, "stopped"), (5, "stopped")], "a receipt each time"
+
+
+def test_lifting_an_order_to_stop_revives_nothing_else(device):
+    device.offer(GOOD).withdraw().lists.stop("order")
+    device.settle().lists.resume()
+    assert device.offer(GOOD).version() is None
     assert device.restart().offer(GOOD).version() is None
-    assert device.offer(NEXT).version() == 6
 
 
 def test_withdrawing_nothing_gives_no_receipt(device):
@@ -434,8 +444,8 @@ def test_an_order_to_stop_holds_at_once_and_over_a_restart(device):
     assert "order 7/2026" in device.said()
     device.lists.resume()
     assert "resumed" in device.settle().said()
-    assert device.offer(GOOD).version() is None, "what was destroyed does not return"
     assert device.offer(NEXT).version() == 6
+    assert device.offer(GOOD).version() == 6
 
 
 @pytest.mark.parametrize("reason", ["", " \n", "x" * 10**6])

@@ -1,0 +1,1 @@
+"""Commands: which are obeyed, and what is done then."""

@@ -15,12 +15,13 @@ from rich.console import Console
 from rich.progress import track
 
 from cli import broker_options as options
+from cli import events_review
 from cli.event_text import plain, worded
 from edge.ending import when_asked_to_end
 from edge.errors import ConfigError, KeyRefused, StorageUnavailable
 from edge.files import private_folder, write_atomically
 from edge.identity import load_public_key
-from edge.protocol.event import AuditHead, Picture
+from edge.protocol.event import AuditHead, Event, Picture
 from edge.protocol.sealed_picture import unseal
 from fleet import reviewers
 from fleet.archive import Archive, client_id, follow, lines
@@ -44,6 +45,14 @@ VERIFY = """\b
 Examples:
   ./lethe events verify events.jsonl --device-key gate-3=device.pub
   ./lethe events verify events.jsonl --device-key gate-3=device.pub --json
+"""
+REVIEW = """\b
+Examples:
+  ./lethe fleet operator key anna         # makes anna.key and anna.pub
+  ./lethe events review events.jsonl gate-3-00000000000000000042 --confirm --as anna \\
+      --key anna.key --device-key gate-3=device.pub
+  ./lethe events verify events.jsonl --device-key gate-3=device.pub \\
+      --reviewer-key anna=anna.pub --reviewer-key ben=ben.pub
 """
 PICTURES = """\b
 Examples:
@@ -183,6 +192,8 @@ def export(
 def verify(
     archive: Annotated[Path, typer.Argument(help="Events, one a line: from `export` or `watch`.")],
     device_key: DeviceKeys = None,
+    reviewer_key: events_review.ReviewerKeys = None,
+    persons: events_review.Persons = events_review.PERSONS,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print each finding as a line of JSON.")
     ] = False,
@@ -190,16 +201,20 @@ def verify(
     """Check every event of a file: signature, device, time, order, nothing twice, nothing missing.
 
     An event is in time if it was when it was received, where the line says so (`export`), else if
-    it still is. Exit code 1 if anything was refused or is missing without an explanation.
+    it still is. Reviews beside the file are checked too, and what each candidate came to is said.
+    Exit code 1 if anything was refused or is missing without an explanation.
     """
     keys = read_keys(device_key)
     if not keys:
         raise ConfigError("nothing can be checked without --device-key")
     reader, console = Reader(keys), Console(highlight=False)
     counted: Counter[str] = Counter()
+    events: dict[str, Event] = {}
     for line in lines(archive):
         received = reader.receive(line.message, at=line.received)
         counted[received.refusal or "good"] += 1
+        if received.trusted and received.event is not None:
+            events[received.event.envelope.id] = received.event
         if received.refusal is not None:
             if as_json:
                 _line({"line": line.number, "refused": received.refusal, "why": received.problem})
@@ -220,13 +235,47 @@ def verify(
                     "event says why",
                     soft_wrap=True,
                 )
-    refused = sum(counted.values()) - counted["good"]
+    wrong, outcomes = events_review.judged(archive, events, reviewer_key, persons)
+    for said in wrong:
+        if as_json:
+            _line({"refused": "review", "why": said})
+        else:
+            console.print(f"[red]{said}[/]", soft_wrap=True)
+    for name, outcome in outcomes.items():
+        if as_json:
+            _line({"candidate": name, "review": outcome})
+        elif outcome != "open" or reviewer_key:
+            console.print(f"{name}: {outcome}", soft_wrap=True)
+    refused = sum(counted.values()) - counted["good"] + len(wrong)
     if as_json:
         _line({"good": counted["good"], "refused": refused, "missing": missing})
     else:
         console.print(f"{counted['good']} good, {refused} refused, {missing} missing")
     if refused or missing:
         raise typer.Exit(1)
+
+
+@app.command(epilog=REVIEW)
+def review(
+    archive: Annotated[Path, typer.Argument(help="Events, one a line: from `export`.")],
+    event: Annotated[str, typer.Argument(help="Id of the candidate's event.")],
+    confirm: Annotated[
+        bool, typer.Option("--confirm/--reject", help="What you decided.", show_default=False)
+    ],
+    name: Annotated[str, typer.Option("--as", help="What you are called.")],
+    key: Annotated[Path, typer.Option(help="Your private key (`./lethe fleet operator key`).")],
+    device_key: DeviceKeys = None,
+    note: Annotated[str, typer.Option(help="In words.")] = "",
+    passphrase_file: Annotated[
+        Path | None, typer.Option(help="File with the passphrase of the key.")
+    ] = None,
+) -> None:
+    """Record that you have verified a candidate, beside the archive, signed. Nothing is sent."""
+    known = read_keys(device_key)
+    if not known:
+        raise ConfigError("nothing can be checked without --device-key")
+    made = events_review.record(archive, event, known, key, name, confirm, note, passphrase_file)
+    typer.echo(f"{made.event}: {made.verdict} by {made.reviewer}")
 
 
 @app.command(name="reviewers-key", epilog=PICTURES)

@@ -16,7 +16,7 @@ from edge.audit.log import AuditLog
 from edge.camera.base import Camera
 from edge.camera.open import open_camera
 from edge.command.open import open_commands, open_preview
-from edge.config import Config, WatchlistConfig
+from edge.config import Config
 from edge.credentials import Credentials
 from edge.errors import FrameError, StorageUnavailable
 from edge.events.outbox import Outbox
@@ -39,6 +39,7 @@ from edge.protocol import audit, event, topics
 from edge.protocol.home_assistant import discovery
 from edge.protocol.status import OFFLINE, ListInForce, Status, Telemetry
 from edge.report import Report
+from edge.settings.effects import Parts, tightening
 from edge.settings.keeper import Configuration, Reactions
 from edge.settings.layers import fingerprint
 from edge.settings.transport import ConfigurationTransport
@@ -49,7 +50,7 @@ from edge.update.machine import SYSTEM, Machine
 from edge.update.model_store import ModelStore
 from edge.update.open import FOLLOWERS, Updates, open_vision
 from edge.vision.pace import NORMAL, Intervals, Pace
-from edge.watchlist.authorisation import Place, Tightening
+from edge.watchlist.authorisation import Place
 from edge.watchlist.gallery import Gallery
 from edge.watchlist.store import ListStore
 from edge.watchlist.sync import Senses, Watchlists
@@ -195,6 +196,10 @@ class Device:
             observer=observer,
             pace=Pace(intervals),
         )
+        self._parts = Parts(
+            self._pipeline, self._monitor, self._metrics, self._introduction,
+            self._lists, self._list_transport, self._trust,
+        )  # fmt: skip
 
     def _open_renewal(self, state_dir: Path) -> Renewal | None:
         broker, device = self._config.broker, self._config.device.id
@@ -234,7 +239,7 @@ class Device:
                 position=device.position,
                 embedder=self._vision.embedder_id,
                 dimension=self._vision.dimension,
-                tightening=_tightening(wanted),
+                tightening=tightening(wanted),
             ),
             ListStore(folder / wanted.id, wanted.id, key.key),
             Senses(
@@ -293,19 +298,8 @@ class Device:
         self._stop.set()
 
     def _apply(self, config: Config) -> None:
-        """Put in force what counts at once; runs on the trust thread."""
         before, self._config = self._config, config
-        logging.getLogger().setLevel(config.log_level.upper())
-        self._pipeline.adjust(
-            pictures=config.events.pictures, fpir_target=config.vision.fpir_target
-        )
-        self._monitor.pace(config.telemetry.period_s)
-        self._metrics.serve(config.telemetry.prometheus_port)
-        self._introduction.set(config.home_assistant)
-        if _tightening(config.watchlist) != _tightening(before.watchlist):
-            self._lists.tighten(_tightening(config.watchlist))
-            self._list_transport.forget()  # what was refused may be taken now
-            self._trust.again()
+        self._parts.apply(before, config)
 
     def _await_list(self) -> bool:
         """Wait for a list before a file is begun: unlike a live source it would pass unseen."""
@@ -480,11 +474,3 @@ class Device:
                 head=self._audit.report(data, self._config.device.id, sequence),
             )
         )
-
-
-def _tightening(wanted: WatchlistConfig) -> Tightening:
-    return Tightening(
-        purposes=wanted.purposes,
-        max_entries=wanted.max_entries,
-        max_validity_s=wanted.max_hours * 3600,
-    )

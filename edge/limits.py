@@ -414,6 +414,8 @@ DOCTOR_DISK_BYTES = 128 * 1024 * 1024
 DOCTOR_FIRST_YEAR = 2026
 """A clock before this year has not been set."""
 DOCTOR_CONNECT_S = 3.0
+DOCTOR_ALERT_S = 1.0
+"""A broker that says nothing for so long after the handshake takes our certificate."""
 DOCTOR_RETAINED = 1_100
 """More than a mosquitto as it comes hands out at once, which is 1,000 and those under way."""
 DOCTOR_QUIET_S = 2.0

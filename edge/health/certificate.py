@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 from pathlib import Path
@@ -63,6 +64,7 @@ def check_broker_tls(config: Config) -> Finding:
             socket.create_connection((broker.host, broker.port), limits.DOCTOR_CONNECT_S) as plain,
             context.wrap_socket(plain, server_hostname=broker.host) as secure,
         ):
+            _await_alert(secure)
             return Finding(name, "ok", f"{where} is who it says, {secure.version()}")
     except BadInput as error:
         return Finding(name, "problem", str(error), "correct broker.ca_file, cert_file, key_file")
@@ -74,8 +76,24 @@ def check_broker_tls(config: Config) -> Finding:
         }.get(error.verify_code, "broker.ca_file must hold the authority that signed the broker's")
         return Finding(name, "problem", f"{where}: {error.verify_message}", todo)
     except OSError as error:
+        reason = getattr(error, "reason", None) or ""
+        if "ALERT" in reason:
+            why = reason.partition("ALERT_")[2].replace("_", " ").lower()
+            says = f"{where} refuses the certificate that it is shown: {why}"
+            return Finding(name, "problem", says, "is it revoked, or from another authority?")
         todo = "is this the broker's port for TLS?"
         return Finding(name, "problem", f"{where}: no TLS: {error}", todo)
+
+
+def _await_alert(secure: ssl.SSLSocket) -> None:
+    """Give the broker time to refuse our certificate, which TLS 1.3 lets it do after the handshake.
+
+    Raises:
+        OSError: it does.
+    """
+    secure.settimeout(limits.DOCTOR_ALERT_S)
+    with contextlib.suppress(TimeoutError):  # it waits for us to speak
+        secure.recv(1)
 
 
 _EARLY, _EXPIRED, _HOST = 9, 10, 62

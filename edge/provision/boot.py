@@ -199,6 +199,8 @@ def _present(places: Places, now: Callable[[], float]) -> Report:
         return msgspec.structs.replace(
             known, state="waiting" if waits else "by hand", fingerprint=asked.fingerprint
         )
+    for name in (REQUEST, CSR, ANSWER):
+        (places.boot / name).unlink(missing_ok=True)
     if not credentials.client.exists():
         return known  # its operator gave it access in another way
     ends = read(credentials.client).not_valid_after_utc.timestamp()

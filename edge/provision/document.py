@@ -30,6 +30,8 @@ from edge.provision.network import NetworkConfig
 EXAMPLE_TOKEN = "A" * 32
 STATE_DIR, CLIENT = "/var/lib/lethe/state", "/var/lib/lethe/state/tls/client.pem"
 ROOT_FILE, CA_FILE = "root.json", "ca.pem"
+_NAME = r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$"
+"""`edge.protocol.watchlist.Name`, which few people read."""
 _NOT_HERE = {
     ("device", "state_dir"): "the image has a place for it",
     ("fleet", "root"): "put the content of root.json into fleet.root_json",
@@ -182,7 +184,8 @@ def _config(given: dict[str, Any], wrong: Any) -> config.Config | None:  # noqa:
             fine = _section(value, name, kinds[name].type, wrong) is not None and fine
     for name, field in kinds.items():
         if field.required and name not in given:
-            wrong(name, "", "this section is missing")
+            if name != "fleet":  # said already: its root_json is missing
+                wrong(name, "", "this section is missing")
             fine = False
     if not fine:
         return None
@@ -201,6 +204,7 @@ def _section(value: Any, section: str, kind: Any, wrong: Any) -> Any:  # noqa: A
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         says, _, path = str(error).partition(" - at `$")
+        says = says.replace(f"matching regex '{_NAME}'", "of 1 to 64 letters, digits, . _ or -")
         names = re.findall(r"[A-Za-z_]+", path.partition("`")[0])
         named = re.search(r"(?:unknown|required) field `([a-z_]+)`", says)
         name = names[0] if names else (named[1] if named else "")

@@ -346,6 +346,19 @@ def test_what_the_doctor_says_of_the_certificate(deployed, device, tmp_path):
     assert "readable by others" in findings(device)[0].says
 
 
+def test_the_doctor_says_that_the_broker_refuses_a_revoked_certificate(
+    deployed, device, monkeypatch
+):
+    aged(deployed, device, 1)
+    deployed.authority.revoke(ME)
+    deployed.take_along()
+    deployed.kill()
+    deployed.start()
+    monkeypatch.setattr(limits, "DOCTOR_ALERT_S", 60.0)  # ends when the alert is there
+    finding = examination.check_broker_tls(device.config)
+    assert (finding.state, "certificate revoked" in finding.says) == ("problem", True), finding
+
+
 def test_what_the_doctor_says_of_the_brokers_certificate(deployed, device, tmp_path):
     aged(deployed, device, 1)
     authority.create(tmp_path / "other", "other", None, time.time)

@@ -41,6 +41,11 @@ RULES = {
     "status": ({"device"}, {"operator", "reader"}),
     "update": ({"device"}, {"fleet", "operator", "reader"}),
     "configuration": ({"device"}, {"fleet", "operator", "reader"}),
+    # A device could write its own: what is not signed by an operator is no command.
+    "command": ({"device", "operator"}, {"device", "reader"}),
+    "command_to_all": ({"operator"}, set(WHO)),
+    "answer": ({"device"}, {"operator", "reader"}),
+    "switch": ({"device"}, {"reader"}),
     "enrol_request": ({"device", "authority"}, {"authority"}),
     "enrol_answer": ({"authority"}, {"device"}),
 }
@@ -54,6 +59,8 @@ def topics_of(rule, device):
         return [topics.trust(ROOT, path) for path in TRUST_PATHS.values()]
     if rule == "list_key":
         return [topics.trust(ROOT, topics.list_key("gate", HASH, device))]
+    if rule == "command_to_all":
+        return [topics.command_to_all(ROOT)]
     if rule == "probe":
         return [topics.probe(ROOT, device) + "1"]
     return [getattr(topics, rule)(ROOT, device)]

@@ -110,6 +110,10 @@ class Machine:
         """
         write_atomically(private_folder(self.folder) / "request", f"{request}\n".encode())
 
+    def ask_no_more(self) -> None:
+        """Take back a request that was not taken up."""
+        (self.folder / "request").unlink(missing_ok=True)
+
     @property
     def asked(self) -> bool:
         """Whether a request has not been taken up yet."""

@@ -22,7 +22,7 @@ from typing import Literal
 import msgspec
 
 from edge import limits
-from edge.errors import AlterationRefused, LetheError, Unavailable
+from edge.errors import AlterationRefused, LetheError, StorageUnavailable, Unavailable
 from edge.files import private_folder, read_small, write_atomically
 from edge.protocol import announcement as announcements
 from edge.protocol import audit
@@ -105,7 +105,7 @@ class Updater:
             steady: seconds, never set.
 
         Raises:
-            StorageUnavailable: the folder cannot be written.
+            StorageUnavailable: the folder cannot be made.
         """
         self._device, self._machine, self._downloader = device, machine, downloader
         self._reporter, self._senses = reporter, senses
@@ -117,10 +117,13 @@ class Updater:
         self._asked_at = steady()
         self._fetching = self._have = ""
         self._refused = ""
-        self._closing = False
+        self._known = self._closing = False
         self._wake = threading.Condition()
         self._thread = threading.Thread(target=self._work, name="updater", daemon=True)
-        self._take_up()
+        try:
+            self._take_up()
+        except StorageUnavailable as error:  # taken up again at the next start
+            log.warning("update: %s", error)
 
     # --- For others -----------------------------------------------------------------------------
 
@@ -135,6 +138,7 @@ class Updater:
         target = view.find(path, announcements.ROLE)
         announced = None if target is None else announcements.decode(view.read(target))
         with self._wake:
+            self._known = True
             if announced != self._announced:
                 self._announced, self._due = announced, 0.0
                 self._pause = limits.UPDATE_RETRY_FIRST_S
@@ -290,6 +294,7 @@ class Updater:
         elif result:
             self._fail("failed", f"RAUC: {self._machine.problem}")
         elif self._steady() - self._asked_at > limits.UPDATE_INSTALL_S:
+            self._machine.ask_no_more()
             self._fail("failed", "the installation gave no result")
         else:
             percent = 0 if asked else _step(self._machine.progress)
@@ -297,9 +302,9 @@ class Updater:
 
     def _restart_when_allowed(self) -> None:
         announced = self._announced
-        if announced is None:  # nothing has come from the broker since the start
+        if not self._known:  # nothing has come from the broker since the start
             return
-        if announced.sha256 != self._record.sha256 or announced.rollout.halted:
+        if announced is None or announced.sha256 != self._record.sha256 or announced.rollout.halted:
             log.info("version %s is no longer announced: not started", self._record.version)
             self._machine.ask("cancel")
             self._write(Record(failures=self._record.failures))

@@ -14,11 +14,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge import limits
-from edge.errors import FormatError
+from edge.errors import FormatError, StorageUnavailable
 from edge.health.selftest import Verdict
 from edge.protocol import announcement, audit, update
 from edge.protocol.announcement import Rollout, Window
 from edge.trust.client import Target
+from edge.update import updater
 from edge.update.download import Downloader, trusted
 from edge.update.machine import Machine
 from edge.update.reporter import Reporter
@@ -335,7 +336,7 @@ def test_it_restarts_when_nobody_is_in_view(device, good):
     assert device.system.called()[-1] == "systemctl --no-block reboot"
 
 
-@pytest.mark.parametrize("how", ["halted", "withdrawn and another"])
+@pytest.mark.parametrize("how", ["halted", "withdrawn", "another"])
 def test_what_is_halted_after_it_was_installed_is_not_started(device, good, how):
     device.announce(good)
     device.updater.step()
@@ -344,6 +345,8 @@ def test_what_is_halted_after_it_was_installed_is_not_started(device, good, how)
     device.go()
     if how == "halted":
         device.announce(announced(urls=good.urls, rollout=Rollout(halted="2 devices failed")))
+    elif how == "withdrawn":
+        device.announce(None)
     else:
         device.announce(announced(b"another", version="1.2.0", urls=good.urls))
     device.go(1)
@@ -421,6 +424,33 @@ def test_an_announcement_that_is_none_leaves_the_one_before(device, good):
     with pytest.raises(FormatError):
         device.updater.follow(View(b"{}"))
     assert device.go() == ("restarting", "")
+
+
+def test_another_attempt_does_not_take_the_last_answer_for_its_own(device, good):
+    device.system.rauc_says("LastError: no\n", 1)
+    device.announce(good)
+    device.go()
+    device.announce(announced(urls=good.urls, attempt=2))
+    device.updater.step()
+    device.updater.step()
+    assert device.state == ("installing", "")
+    device.system.rauc_says()
+    device.root()
+    assert device.go(1) == ("restarting", "")
+
+
+def test_a_full_disk_at_the_start_ends_nothing(device, good, monkeypatch):
+    device.announce(good)
+    device.go()
+
+    def full(*_, **__):
+        raise StorageUnavailable("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(updater, "write_atomically", full)
+        device.boots("1.0.0")
+    device.start()
+    assert device.go()[0] == "gone-back"
 
 
 def test_a_record_that_is_damaged_begins_anew(device, good):

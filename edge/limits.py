@@ -273,8 +273,10 @@ SAME_TRACK_COSINE = 0.15
 """A view less like its track than this is another person's."""
 WEAK_FACE_SCORE = 0.4
 """Detections from here up may continue a track; only stronger ones may begin one."""
-SAME_FACE_IOU = 0.5
-"""Overlap from which two cells of the detector see the same face, and their words are averaged."""
+SAME_FACE_IOU = (0.5, 0.75)
+SAME_FACE_SCORE = (0.5, 1.0)
+"""Overlap with, and share of the score of, the cell that sees a face best: between the two, another
+cell's word gains weight in the average. Without a step, a hair's breadth moves it by no more."""
 CUT_DIFFERENCE = 18.0
 """Mean change in grey levels between two frames that is taken for a cut: every track ends."""
 MINIATURE = (64, 36)

@@ -137,18 +137,22 @@ class Detector:
 
         Several cells see one face, and their boxes and landmarks differ by some percent of the
         distance between the eyes. Their mean, weighted by score, is steadier than the best cell's
-        word, and int8 disturbs it less (Bazarevsky et al., BlazeFace, 2019, section 4).
+        word, and int8 disturbs it less (Bazarevsky et al., BlazeFace, 2019, section 4). A cell
+        gains weight by degrees: were it in or out, a rounding could move the mean by a leap.
         """
         shared = np.minimum(boxes[:, 2:], boxes[best, 2:]) - np.maximum(
             boxes[:, :2], boxes[best, :2]
         )
         overlap = np.maximum(shared, 0).prod(axis=1)
         sizes = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-        same = overlap >= limits.SAME_FACE_IOU * (sizes + sizes[best] - overlap)
-        weight = scores[same] / (scores[same].sum() * scale)
+        overlap /= np.maximum(sizes + sizes[best] - overlap, 1e-6)
+        overlap[best] = 1.0  # also of a box without a size
+        weight = scores * _rising(overlap, limits.SAME_FACE_IOU)
+        weight *= _rising(scores / scores[best], limits.SAME_FACE_SCORE)
+        weight /= weight.sum() * scale
         return Face(
-            box=tuple((weight @ boxes[same]).tolist()),
-            landmarks=np.tensordot(weight, landmarks[same], 1).astype(np.float32),
+            box=tuple((weight @ boxes).tolist()),
+            landmarks=np.tensordot(weight, landmarks, 1).astype(np.float32),
             score=float(scores[best]),
         )
 
@@ -202,6 +206,12 @@ class Detector:
             np.concatenate(found_landmarks),
             np.concatenate(found_scores),
         )
+
+
+def _rising(values: NDArray[np.float32], between: tuple[float, float]) -> NDArray[np.float32]:
+    """Return 0 up to the lower of two values, 1 from the upper one, and straight in between."""
+    low, high = between
+    return np.asarray(np.clip((values - low) / (high - low), 0, 1), np.float32)
 
 
 def _resized(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,7 @@ from firmware.host import BUNDLE_TOOLS, VIRTUAL_MACHINE_TOOLS, need
 from firmware.process import Steps
 from hil_tests import plants, record
 from hil_tests.plants import PLANTS
+from ota.keys import AUTHORITY_CERT
 
 app = typer.Typer(add_completion=False)
 
@@ -75,7 +77,7 @@ def run(
     steps = Steps(folder / "rig.log")
     built = (image or ROOT / "build" / f"image-{_target(env)}").resolve()
     if not (built / "image.json").exists():
-        raise BadInput(f"{built}: no built image; sudo ./lethe image build {_target(env)}")
+        _build(_target(env), built, keys)
     tools = BUNDLE_TOOLS | RIG_TOOLS | (VIRTUAL_MACHINE_TOOLS if env.stem == "qemu" else {})
     need(steps, tools)
     python = environment("hil", ROOT / "requirements/hil.txt", "labgrid, and what it needs (35 MB)")
@@ -122,6 +124,22 @@ def _target(env: Path) -> str:
     return env.stem.partition("-")[0]
 
 
+def _build(target: str, folder: Path, keys: Path) -> None:
+    """Build the image of a target, with update keys for it if there are none.
+
+    Raises:
+        typer.Exit: it could not be built; what was said says why.
+    """
+    lethe: list[str | Path] = [sys.executable, "-P", "-m", "cli.main"]
+    commands: list[list[str | Path]] = [["image", "build", target, "--out", folder]]
+    if not (keys / AUTHORITY_CERT).exists():
+        commands.insert(0, ["ota", "keys"])
+    for command in commands:
+        done = subprocess.run([*lethe, *command, "--keys", keys], cwd=ROOT, check=False)
+        if done.returncode:
+            raise typer.Exit(done.returncode)
+
+
 def _found(run: Path, test: str) -> bool:
     """Return whether a test has failed, once it had begun: preparing the device does not count."""
     return any(
@@ -150,7 +168,11 @@ def _run_tests(
         "LG_IMAGE": str(image), "LG_RUN": str(work), "TMPDIR": str(work / "tmp"),
         "PYTHONPATH": str(ROOT),
     }  # fmt: skip
-    process = subprocess.Popen(command, cwd=ROOT, env=surroundings)
+    # In a session of its own: a terminal's Ctrl-C would reach it twice, once by way of us.
+    process = subprocess.Popen(
+        ["setpriv", "--pdeathsig", "TERM", *command],
+        cwd=ROOT, env=surroundings, start_new_session=True,
+    )  # fmt: skip
     before = {
         number: signal.signal(number, lambda got, _: process.send_signal(got))
         for number in (signal.SIGINT, signal.SIGTERM)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -30,6 +31,8 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    # Whatever ends a run, what it has started ends with it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     config.addinivalue_line("markers", "shows(text): the requirement that the test shows")
     config.addinivalue_line("markers", "small: of the part that ./lethe test runs")
     config.pluginmanager.register(Recorder(config), "hil-recorder")

@@ -16,7 +16,7 @@ import attr
 from labgrid.driver import QEMUDriver
 from labgrid.factory import target_factory
 
-from hil_tests.strategy import DeviceStrategy, RigError, Status
+from hil_tests.strategy import BOUND_TO_US, DeviceStrategy, RigError, Status
 
 UNIT = """[Unit]
 Description=Shell for tests, from outside
@@ -107,8 +107,7 @@ class ImageQEMUDriver(QEMUDriver):
         self._socket.settimeout(CONNECT_S)  # a QEMU that does not start says so
         assert self._cmd[-2:] == ["-serial", "chardev:serialsocket"]
         self._cmd[-2:] = ["-device", "virtserialport,chardev=serialsocket,name=lethe.shell"]
-        # It ends with us, however we end.
-        self._base = ["setpriv", "--pdeathsig", "KILL", *self._cmd]
+        self._base = [*BOUND_TO_US, *self._cmd]
 
     def on(self):
         """Switch it on; it goes on with its overlay if there is one."""

@@ -11,7 +11,6 @@ import http.server
 import io
 import json
 import shlex
-import socket
 import ssl
 import subprocess
 import tarfile
@@ -46,6 +45,7 @@ from fleet.ledger import Keys
 from fleet.repository import Repository
 from hil_tests.device import Device
 from hil_tests.proxy import Proxy
+from hil_tests.strategy import BOUND_TO_US
 from tests.brokers import Shipped
 from tests.camera.rtsp_server import PER_RTP, TS_PACKET, RtspServer
 from tests.fleet_kit import authorisation
@@ -129,6 +129,7 @@ class Site:
         self.owner = lists.begin(folder / "owner", LIST, ground, fleet=self._fleet)
         self.enrol(scene.ENROLLED.stem, scene.ENROLLED)
         self.broker = Shipped(folder / "broker", addresses=("127.0.0.1", address))
+        self.broker.wrapper = BOUND_TO_US
         self._certify()
         self.way = Proxy(bind, self.broker.port)
         self._files = functools.partial(_Files, directory=str(folder / "files"))
@@ -283,9 +284,9 @@ class Site:
 
     # --- What the owner does --------------------------------------------------------------------
 
-    def publish(self, *, urgent: bool = False) -> int:
+    def publish(self) -> int:
         """Sign the list as it is and bring it to the broker; returns its version."""
-        make = lists.draft(self.owner, lists.known_devices(self.owner, None), urgent=urgent)
+        make = lists.draft(self.owner, lists.known_devices(self.owner, None))
         lists.issue_here(
             self.owner, make, embedder=self.vision.embedder_id, dimension=self.vision.dimension
         )
@@ -397,7 +398,7 @@ class Screen:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        self._process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *self._command])
+        self._process = subprocess.Popen([*BOUND_TO_US, *self._command])
 
     def kill(self) -> None:
         """End the picture."""
@@ -412,17 +413,3 @@ class _Files(http.server.SimpleHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Say nothing: what the device fetches is in the tests."""
-
-
-def wait_for_port(host: str, port: int, timeout: float = 60.0) -> None:
-    """Wait until somebody listens."""
-    until = time.monotonic() + timeout
-    while True:
-        try:
-            socket.create_connection((host, port), timeout=1).close()
-        except OSError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.05)
-        else:
-            return

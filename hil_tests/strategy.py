@@ -13,6 +13,9 @@ from labgrid.factory import target_factory
 from labgrid.strategy import Strategy
 from pexpect import TIMEOUT
 
+BOUND_TO_US = ("setpriv", "--pdeathsig", "KILL")
+"""What is started by it ends with us, however we end."""
+
 
 class RigError(Exception):
     """The device did not do in time what it was asked for, or a command on it failed."""

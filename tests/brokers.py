@@ -25,7 +25,13 @@ MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin:/
 
 
 class Mosquitto:
-    """A mosquitto on loopback that can be killed and started again on the same port."""
+    """A mosquitto on loopback that can be killed and started again on the same port.
+
+    Attributes:
+        wrapper: program and arguments that start it.
+    """
+
+    wrapper: Sequence[str] = ()
 
     def __init__(self, folder: Path, *settings: str) -> None:
         """Prepare one: as this project ships its configuration, or with other settings."""
@@ -44,7 +50,7 @@ class Mosquitto:
     def start(self) -> None:
         assert MOSQUITTO is not None
         self._process = subprocess.Popen(
-            [MOSQUITTO, "-c", str(self._config)],
+            [*self.wrapper, MOSQUITTO, "-c", str(self._config)],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         patience = time.monotonic() + 60

@@ -22,7 +22,7 @@ LOCK = ROOT / "requirements" / "device.txt"
 HOME = Path("usr/lib/lethe")
 CODE = ("edge", "cli", "fleet", "models/quantized", "demo/assets", "pyproject.toml", "LICENSE")
 WORKSHOP = (
-    "demo.py", "test.py", "evaluate.py", "image.py", "deb.py",
+    "demo.py", "test.py", "evaluate.py", "image.py", "deb.py", "hil.py",
     "ota.py", "ota_models.py", "ota_rollout.py",
 )  # fmt: skip
 """Commands that are of no use on a device, and need what is not there."""
@@ -79,6 +79,30 @@ def fetch_wheels(cache: Path, steps: Steps, *, machine: str, python: str, glibc:
     return site
 
 
+def place(source: Path, target: Path, *left_out: str) -> None:
+    """Copy a folder of the project, with modes that are the same whoever has checked it out.
+
+    Args:
+        source: the folder.
+        target: where to; may be there.
+        left_out: patterns of names.
+    """
+    shutil.copytree(
+        source, target, symlinks=True, dirs_exist_ok=True, copy_function=_place_file,
+        ignore=shutil.ignore_patterns(*left_out),
+    )  # fmt: skip
+    for folder in (source, *(path for path in source.rglob("*") if path.is_dir())):
+        placed = target / folder.relative_to(source)
+        if placed.exists() and not placed.is_symlink():
+            placed.chmod(0o755)
+
+
+def _place_file(source: str | Path, target: str | Path) -> None:
+    """Copy a file; git knows of its mode only whether it is executable, and so do we."""
+    shutil.copy2(source, target)
+    Path(target).chmod(0o755 if Path(source).stat().st_mode & 0o100 else 0o644)
+
+
 def install(tree: Path, site: Path, python: str) -> None:
     """Put code, models and wheels into a root file system or package tree.
 
@@ -93,9 +117,9 @@ def install(tree: Path, site: Path, python: str) -> None:
         source, target = ROOT / name, home / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", *WORKSHOP))
+            place(source, target, "__pycache__", *WORKSHOP)
         else:
-            shutil.copy2(source, target)
+            _place_file(source, target)
     shutil.copytree(site, home / "site-packages", symlinks=True)
     for folder in (home / "site-packages").rglob("tests"):
         shutil.rmtree(folder)
@@ -113,4 +137,4 @@ def install_units(tree: Path) -> None:
         (common / "sysusers", "usr/lib/sysusers.d"),
         (common / "udev", "usr/lib/udev/rules.d"),
     ):
-        shutil.copytree(source, tree / target, dirs_exist_ok=True)
+        place(source, tree / target)

@@ -111,6 +111,7 @@ def build(recipe: Recipe, options: Options, steps: Steps) -> Record:
     host.need_root()
     host.need(steps, host.IMAGE_TOOLS)
     host.need_arm64(steps)
+    os.umask(0o022)  # the modes of what is made here are in the image
     work = options.out / "work"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)

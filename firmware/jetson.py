@@ -44,19 +44,19 @@ def make_overlay(options: Options, version: str) -> Path:
     """Make the folder that is copied over L4T's root file system."""
     overlay = options.out / "overlay"
     shutil.rmtree(overlay, ignore_errors=True)
-    shutil.copytree(HERE / "jetson" / "overlay", overlay, symlinks=True)
+    application.place(HERE / "jetson" / "overlay", overlay)
     system = overlay / "usr/lib/systemd/system"
     for unit in UNITS:
         shutil.copy2(rootfs.UPDATES / unit, system)
     dropin = "lethe-selftest.service.d"
-    shutil.copytree(rootfs.UPDATES / dropin, system / dropin)
+    application.place(rootfs.UPDATES / dropin, system / dropin)
     (system / "multi-user.target.wants").mkdir()
     for unit in ("lethe-selftest.service", "lethe-good.service", "lethe-install.path"):
         (system / "multi-user.target.wants" / unit).symlink_to(f"../{unit}")
     (system / "local-fs.target.wants").mkdir()
     for unit in ("data.mount", "var-lib-lethe.mount"):
         (system / "local-fs.target.wants" / unit).symlink_to(f"../{unit}")
-    shutil.copytree(rootfs.OTA, overlay / application.HOME / "ota")
+    application.place(rootfs.OTA, overlay / application.HOME / "ota")
     for name in ("good", "goback"):  # os-release is Ubuntu's: the build is named by ours
         path = overlay / application.HOME / "ota" / name
         text = path.read_text("utf-8")

@@ -76,11 +76,11 @@ def complete(
     for library in sorted((along / "usr/lib/python3/dist-packages").glob("hnswlib*.so")):
         shutil.copy2(library, tree / application.HOME / "site-packages")
     for overlay in ("common/overlay", *recipe.overlays):
-        shutil.copytree(HERE / overlay, tree, symlinks=True, dirs_exist_ok=True)
+        application.place(HERE / overlay, tree)
     application.install_units(tree)
     for units in (UPDATES, PROVISIONING):
-        shutil.copytree(units, tree / "usr/lib/systemd/system", dirs_exist_ok=True)
-    shutil.copytree(OTA, tree / application.HOME / "ota")
+        application.place(units, tree / "usr/lib/systemd/system")
+    application.place(OTA, tree / application.HOME / "ota")
     for name in ("usr/lib/os-release", "etc/rauc/system.conf"):
         path = tree / name
         text = path.read_text("utf-8")

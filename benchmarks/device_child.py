@@ -26,7 +26,7 @@ from edge.camera.open import open_camera
 from edge.ending import when_asked_to_end
 from edge.errors import CameraUnavailable
 from edge.pipeline import SeenTrack
-from edge.vision.pace import EVERY_FRAME, NORMAL, Intervals
+from edge.vision.pace import EVERY_FRAME
 
 
 class PlayedLive:
@@ -56,11 +56,16 @@ class PlayedLive:
 
 
 class Stopwatch:
-    """Notes when each frame was captured, and what became of it."""
+    """Notes when each frame was captured, and what became of it.
+
+    Attributes:
+        minutes: time, frames captured and frames dropped until then, about once a minute.
+    """
 
     def __init__(self) -> None:
         self.first_done = 0.0
         self.last_index = -1
+        self.minutes: list[tuple[float, int, int]] = []
         self.dropped = 0
         self.captured: dict[int, float] = {}
         self.embedded: dict[int, int] = {}
@@ -71,6 +76,8 @@ class Stopwatch:
         self.dropped += frame.index - self.last_index - 1
         self.last_index = frame.index
         self.captured[frame.index] = frame.seconds
+        if frame.seconds >= 60.0 * (len(self.minutes) + 1):
+            self.minutes.append((frame.seconds, frame.index + 1, self.dropped))
         for seen in tracks:
             self.embedded[seen.track.id] = seen.embedded
 
@@ -96,7 +103,7 @@ def main() -> None:
     else:
         opened, camera = 0.0, open_camera(settings.camera)
     watch = Stopwatch()
-    intervals: Intervals = EVERY_FRAME if options.pace == "every" else NORMAL
+    intervals = EVERY_FRAME if options.pace == "every" else None
     device = Device(settings, observer=watch, camera=camera, intervals=intervals)
     when_asked_to_end(device.stop)
     if options.seconds:
@@ -116,6 +123,8 @@ def main() -> None:
                 "embeddings": counters.embeddings,
                 "embeddings_per_track": sorted(watch.embedded.values()),
                 "dropped": watch.dropped,
+                "minutes": watch.minutes,
+                "waiting": report.waiting,
                 "upstream_bytes": report.sent_bytes,
                 "cpu_seconds": usage.ru_utime + usage.ru_stime,
                 "peak_rss_mb": usage.ru_maxrss / 1024,

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 
 from benchmarks.stand import Stand, stand
 from edge.protocol.event import Candidate
@@ -103,18 +104,75 @@ class Side:
         return statistics.median(of(run) for run in self.runs)
 
 
-def lethe(clip: Clip, *, live_seconds: float = 0.0, every: bool = False, threads: int = 2) -> Run:
+def still(path: Path, frames: int, target: Path) -> Path:
+    """Write a clip that repeats the first frame of another, each time with noise of a sensor.
+
+    Args:
+        path: the other clip.
+        frames: how many; 25 a second.
+        target: file to write, MPEG-4.
+    """
+    capture = cv2.VideoCapture(str(path))
+    taken, image = capture.read()
+    capture.release()
+    if not taken or image is None:
+        raise SystemExit(f"{path}: no video that can be decoded")
+    size = image.shape[1], image.shape[0]
+    random = np.random.default_rng(1)
+    noise = [random.normal(0, 2, image.shape) for _ in range(25)]
+    writer = cv2.VideoWriter(str(target), cv2.VideoWriter.fourcc(*"mp4v"), 25.0, size)
+    for number in range(frames):
+        noisy = np.clip(image + noise[number % len(noise)], 0, 255)
+        writer.write(noisy.astype(np.uint8))
+    writer.release()
+    return target
+
+
+def cut_person(clip: Clip, person: str, target: Path) -> Path:
+    """Write the largest view of somebody in a clip, by its truth, as a photo to enrol.
+
+    Args:
+        clip: one whose truth is known.
+        person: its name there.
+        target: file to write, PNG.
+    """
+    with (TRUTH / f"{clip.path.stem}.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["person"] == person]
+    if not rows:
+        raise SystemExit(f"{person} is not in {clip.path.name}, as far as is known")
+    row = max(rows, key=lambda r: int(r["width"]) * int(r["height"]))
+    x, y, width, height = (int(row[key]) for key in ("x", "y", "width", "height"))
+    capture = cv2.VideoCapture(str(clip.path))
+    capture.set(cv2.CAP_PROP_POS_FRAMES, int(row["frame"]))
+    _, image = capture.read()
+    capture.release()
+    assert image is not None
+    around = max(width, height) // 4
+    part = image[max(0, y - around) : y + height + around, max(0, x - around) : x + width + around]
+    cv2.imwrite(str(target), part)
+    return target
+
+
+def lethe(
+    clip: Clip,
+    *,
+    live_seconds: float = 0.0,
+    every: bool = False,
+    threads: int = 1,
+    entries: int = 0,
+) -> Run:
     """Run the device once.
 
     Args:
         clip: what it watches.
         live_seconds: play it as a camera would, over and over, for so long; 0: as a file.
         every: look at every frame in full.
-        threads: of its inference.
+        threads: of its inference; the peer has one.
+        entries: length of the list.
     """
     with (
         tempfile.TemporaryDirectory() as name,
-        stand(Path(name), clip.path, clip.photos, threads=threads) as around,
+        stand(Path(name), clip.path, clip.photos, entries, threads) as around,
     ):
         arrived: queue.SimpleQueue[tuple[float, Received]] = queue.SimpleQueue()
         reader = listen(

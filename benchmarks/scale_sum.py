@@ -63,7 +63,7 @@ def telemetry_bytes(device: str) -> int:
     """Return the bytes of one telemetry message of a device on which all is well."""
     healthy = Telemetry(
         time="2026-01-01T00:00:00Z", uptime_s=86_400, frames="ok", temperature="normal",
-        throttled=(), events_waiting=0, disk="ok",
+        throttled=(), effort="full", events_waiting=0, disk="ok",
     )  # fmt: skip
     topic = topics.telemetry(limits.DEFAULT_TOPIC_ROOT, device)
     return _PUBLISH_HEADER + len(topic) + len(msgspec.json.encode(healthy))

@@ -26,6 +26,7 @@ from edge.protocol.watchlist import Authorisation, Entry, Purpose, Watchlist, qu
 from edge.vision.engine import Vision
 from edge.vision.pace import Pace
 from edge.watchlist.gallery import Gallery
+from fleet.enrol import enrol
 
 NATIVE = {
     "shrink": "resize",
@@ -60,7 +61,7 @@ class Stages:
 def measure(clip: Path, eye: Vision, pace: Pace) -> Stages:
     """Run a clip through the frame path in this process, against a list of nobody."""
     stages = Stages()
-    gallery = Gallery(_list_of_nobody(eye))
+    gallery = Gallery(list_of(eye))
     pipeline = Pipeline(eye, lambda: gallery, lambda _: None, now=time.time, pace=pace)
     with _timed(stages):
         began = time.process_time()
@@ -72,19 +73,25 @@ def measure(clip: Path, eye: Vision, pace: Pace) -> Stages:
     return stages
 
 
-def _list_of_nobody(eye: Vision) -> Watchlist:
-    """Return a list of one random template, so that there is something to look for."""
-    random = np.random.default_rng(1).normal(size=eye.dimension).astype(np.float32)
-    template = quantise(random / np.linalg.norm(random))
+def list_of(eye: Vision, *photos: Path) -> Watchlist:
+    """Return a list of the people on some photos; without any, of one random template."""
+    vectors = [template for photo in photos for template in enrol(eye, [photo])]
+    if not vectors:
+        random = np.random.default_rng(1).normal(size=eye.dimension).astype(np.float32)
+        vectors = [random / np.linalg.norm(random)]
     end = 2**32 - 1
     authorisation = Authorisation(
         reference="benchmark", purpose=Purpose.CONSENTED_ACCESS, not_before=0, not_after=end,
-        area=None, devices=["camera-1"], profile="fixed", max_entries=1, fpir_target=0.001,
+        area=None, devices=["camera-1"], profile="fixed", max_entries=len(vectors),
+        fpir_target=0.001,
     )  # fmt: skip
-    nobody = Entry(id=secrets.token_hex(16), not_before=0, not_after=end, templates=[template])
+    entries = [
+        Entry(id=secrets.token_hex(16), not_before=0, not_after=end, templates=[quantise(vector)])
+        for vector in vectors
+    ]
     return Watchlist(
         id="gate", version=1, issued=0, expires=end, embedder=eye.embedder_id,
-        dimension=eye.dimension, authorisation=authorisation, entries=[nobody],
+        dimension=eye.dimension, authorisation=authorisation, entries=entries,
     )  # fmt: skip
 
 

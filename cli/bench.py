@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 import runpy
 import statistics
 import sys
+import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+import cv2
 import typer
 from rich import box
+from rich.bar import Bar
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -20,6 +25,10 @@ from cli.environments import ROOT, environment
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 CACHE = ROOT / "build" / "peer"
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", help="Write all figures to this file, for machines.")
+]
+Data = Annotated[Path, typer.Option(exists=True, file_okay=False, help="The research data.")]
 
 
 @app.command(
@@ -27,7 +36,7 @@ CACHE = ROOT / "build" / "peer"
 Examples:
   ./lethe bench pipeline --video clip.mp4 --enrol anna.jpg
   ./lethe bench pipeline --video clip.mp4 --enrol anna.jpg --peer opencv --runs 5
-  ./lethe bench pipeline --video clip.mp4 --live 60
+  ./lethe bench pipeline --video clip.mp4 --peer opencv --still 3000
 """
 )
 def pipeline(
@@ -36,33 +45,32 @@ def pipeline(
     peer: Annotated[str, typer.Option(help="'opencv': measure the usual pipeline, too.")] = "",
     runs: Annotated[int, typer.Option(min=1, max=100, help="Runs of each side.")] = 5,
     width: Annotated[int, typer.Option(help="Width of the picture that the peer looks at.")] = 640,
-    live: Annotated[
-        float, typer.Option(min=0, help="Also play it as a camera would, for so many seconds.")
-    ] = 0.0,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write all figures to this file.")
-    ] = None,
+    weights: Annotated[list[str], typer.Option(help="Of the peer: float, block.")] = ["float"],  # noqa: B006
+    still: Annotated[
+        int, typer.Option(min=0, help="Repeat the clip's first frame so often, with noise.")
+    ] = 0,
+    every: Annotated[bool, typer.Option(help="Measure Lethe without its savings, too.")] = False,
+    entries: Annotated[
+        int, typer.Option(min=0, max=10_000, help="Length of Lethe's list, filled with strangers.")
+    ] = 0,
+    json_file: JsonFile = None,
 ) -> None:
     """Run the whole device, and a peer, alternately; compare cost and who was found."""
     from benchmarks import pipeline as bench
 
-    clip = bench.Clip.open(video, enrol or [])
-    sides = [
-        bench.Side("Lethe", lambda: bench.lethe(clip)),
-        bench.Side("Lethe, every frame", lambda: bench.lethe(clip, every=True)),
-    ]
-    if peer:
-        if peer != "opencv":
-            raise typer.BadParameter("the only peer is 'opencv'", param_hint="--peer")
-        python = environment(
-            "peer", ROOT / "requirements" / "models.txt", "OpenCV's pipeline to measure against"
-        )
-        for weights in ("float", "block"):
-            usual = partial(bench.peer, clip, python, CACHE, weights, width)
-            sides.append(bench.Side(f"OpenCV, {weights}", usual))
-    with Progress(console=Console(stderr=True)) as progress:
-        bar = progress.add_task("measuring", total=runs * len(sides))
-        bench.alternate(sides, runs, lambda: progress.advance(bar))
+    with tempfile.TemporaryDirectory() as folder:
+        if still:
+            video = bench.still(video, still, Path(folder) / f"{video.stem}-still.mp4")
+        clip = bench.Clip.open(video, enrol or [])
+        sides = [bench.Side("Lethe", lambda: bench.lethe(clip, entries=entries))]
+        if every:
+            side = partial(bench.lethe, clip, every=True, entries=entries)
+            sides.append(bench.Side("Lethe, every frame", side))
+        if peer:
+            sides += _peers(bench, peer, clip, weights, width)
+        with Progress(console=Console(stderr=True)) as progress:
+            bar = progress.add_task("measuring", total=runs * len(sides))
+            bench.alternate(sides, runs, lambda: progress.advance(bar))
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     base = next((s for s in sides if s.name == "OpenCV, float"), None)
     document: dict[str, Any] = {
@@ -71,12 +79,27 @@ def pipeline(
         "sides": {s.name: _figures(bench, clip, s, base) for s in sides},
     }
     _print(console, document)
-    if live:
-        run = bench.lethe(clip, live_seconds=live)
-        document["live"] = _live(run, clip.fps, live)
-        console.print(document["live"])
-    if json_file:
-        json_file.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+    _keep(document, json_file)
+
+
+def _peers(bench: Any, peer: str, clip: Any, weights: list[str], width: int) -> list[Any]:  # noqa: ANN401
+    if peer != "opencv":
+        raise typer.BadParameter("the only peer is 'opencv'", param_hint="--peer")
+    python = _peer_python()
+    return [
+        bench.Side(f"OpenCV, {kind}", partial(bench.peer, clip, python, CACHE, kind, width))
+        for kind in weights
+    ]
+
+
+def _peer_python() -> Path:
+    lock = ROOT / "requirements" / "models.txt"
+    return environment("peer", lock, "OpenCV's pipeline to measure against")
+
+
+def _keep(document: dict[str, Any], file: Path | None) -> None:
+    if file:
+        file.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
 
 
 def _figures(bench: Any, clip: Any, side: Any, base: Any) -> dict[str, Any]:  # noqa: ANN401
@@ -115,16 +138,123 @@ def _print(console: Console, document: dict[str, Any]) -> None:
     console.print(table)
 
 
-def _live(run: Any, fps: float, seconds: float) -> dict[str, Any]:  # noqa: ANN401
-    return {
+@app.command(
+    epilog="""\b
+Examples:
+  ./lethe bench live --video clip.mp4 --enrol anna.jpg --seconds 600
+"""
+)
+def live(
+    video: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="Clip to play.")],
+    enrol: Annotated[list[Path] | None, typer.Option(exists=True, help="Photo to enrol.")] = None,
+    person: Annotated[str, typer.Option(help="Enrol this person of the clip's truth, too.")] = "",
+    seconds: Annotated[float, typer.Option(min=10, help="How long.")] = 600.0,
+    fps: Annotated[float, typer.Option(min=1, max=120)] = 25.0,
+    json_file: JsonFile = None,
+) -> None:
+    """Play a clip as a camera would, over and over: frames dropped, delay of the events."""
+    from benchmarks import pipeline as bench
+
+    with tempfile.TemporaryDirectory() as folder:
+        clip = bench.Clip.open(video, enrol or [])
+        if person:
+            photo = bench.cut_person(clip, person, Path(folder) / f"{person}.png")
+            clip = bench.Clip.open(video, [*clip.photos, photo])
+        run = bench.lethe(dataclasses.replace(clip, fps=fps), live_seconds=seconds)
+    figures = run.figures
+    document = {
         "seconds": seconds,
-        "frames": run.figures["frames"],
-        "dropped": run.figures["dropped"],
+        "load": os.getloadavg(),
+        "frames": figures["frames"],
+        "dropped": figures["dropped"],
+        "minutes": figures["minutes"],
+        "waiting_at_end": figures["waiting"],
         "cpu_per_second": run.cpu / seconds,
         "events": len(run.delays),
         "delay_frames_median": statistics.median(run.delays) * fps if run.delays else None,
-        "peak_rss_mb": run.figures["peak_rss_mb"],
+        "delays_s": [round(delay, 4) for delay in run.delays],
+        "peak_rss_mb": figures["peak_rss_mb"],
     }
+    table = Table("minute", "frames", "dropped", box=box.SIMPLE)
+    before = (0.0, 0, 0)
+    for number, now in enumerate(figures["minutes"], 1):
+        table.add_row(str(number), str(now[1] - before[1]), str(now[2] - before[2]))
+        before = now
+    console = Console(highlight=False)
+    console.print(table)
+    half = len(run.delays) // 2
+    for name, delays in (("first half", run.delays[:half]), ("second half", run.delays[half:])):
+        if delays:
+            median = statistics.median(delays)
+            console.print(f"{name}: {len(delays)} events, median {median * fps:.2f} frame periods")
+    console.print(
+        f"{document['cpu_per_second']:.2f} CPU s a second, peak {document['peak_rss_mb']:.0f} MB, "
+        f"{document['waiting_at_end']} events left waiting, load {document['load'][1]:.1f}"
+    )
+    _keep(document, json_file)
+
+
+@app.command()
+def hundred(
+    data: Data = ROOT.parent / "shared" / "data",
+    detector: Annotated[str, typer.Option(help="'crowd': that for small faces.")] = "crowd",
+) -> None:
+    """Find a hundred faces in one picture, beside a hundred separate runs of the peer."""
+    from benchmarks import hundred as bench
+    from benchmarks import pipeline
+    from edge.vision.engine import Vision
+
+    faces = bench.tiles(data)
+    crowd = bench.watch(bench.picture(faces), Vision.open(detector=detector, threads=1))
+    with tempfile.TemporaryDirectory() as folder:
+        for number, face in enumerate(faces):
+            cv2.imwrite(f"{folder}/{number:03d}.png", face)
+        clip = pipeline.Clip.open(Path(folder) / "%03d.png", [])
+        usual = pipeline.peer(clip, _peer_python(), CACHE, "float", bench.TILE)
+    table = Table("", "faces found", "embedded", "embeddings", "CPU s", box=box.SIMPLE)
+    table.add_row(
+        f"Lethe, one picture, {bench.FRAMES} frames of it",
+        f"{crowd.found} of {bench.FACES}, {crowd.elsewhere} elsewhere",
+        str(crowd.embedded), str(crowd.embeddings), f"{crowd.cpu:.2f}",
+    )  # fmt: skip
+    found = usual.figures["embeddings"]
+    table.add_row(
+        "OpenCV, float, 100 pictures once", str(found), str(found), str(found), f"{usual.cpu:.2f}"
+    )
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(f"the narrowest face is {crowd.narrowest:.0f} pixels wide")
+
+
+@app.command()
+def ablation(data: Data = ROOT.parent / "shared" / "data", json_file: JsonFile = None) -> None:
+    """Switch off each saving alone: what it saves, and whom it costs."""
+    from benchmarks import ablation as bench
+    from edge.vision.engine import Vision
+
+    cv2.setNumThreads(1)
+    table = Table(
+        "", *(f"CPU s: {clip.partition('_')[0]}" for clip in bench.CLIPS), "ratio", "looks",
+        "tracks", "embeddings", "found", "wrong", box=box.SIMPLE,
+    )  # fmt: skip
+    document, base = {}, 0.0
+    with Progress(console=Console(stderr=True)) as progress:
+        bar = progress.add_task("measuring", total=len(bench.VARIANTS))
+        for variant, result in bench.measure(data, Vision.open(threads=1)):
+            total = sum(result.cpu.values())
+            base = base or total
+            counters, missed = result.counters, sorted(set(result.there) - set(result.found))
+            table.add_row(
+                variant.name, *(f"{result.cpu[clip]:.2f}" for clip in bench.CLIPS),
+                f"{total / base:.2f}", str(counters.looks), str(counters.tracks),
+                str(counters.embeddings),
+                f"{len(result.found)} of {len(result.there)}"
+                + (f", not {', '.join(missed)}" if missed else ""), str(result.wrong),
+            )  # fmt: skip
+            document[variant.name] = dataclasses.asdict(result)
+            progress.advance(bar)
+    Console(highlight=False, width=None if sys.stdout.isatty() else 140).print(table)
+    _keep(document, json_file)
 
 
 _PASSED_ON = {
@@ -155,6 +285,8 @@ def scale(context: typer.Context) -> None:
 @app.command()
 def stages(
     video: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="Clip to watch.")],
+    svg: Annotated[Path | None, typer.Option(help="Draw it into this file.")] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Show where a frame's processor time goes: native code by stage, and the Python around it."""
     from benchmarks.stages import measure
@@ -162,13 +294,21 @@ def stages(
     from edge.vision.pace import Pace
 
     measured = measure(video, Vision.open(threads=1), Pace())
-    table = Table("stage", "ms a frame", "share", box=box.SIMPLE)
+    table = Table("stage", "ms a frame", "share", "", box=box.SIMPLE, title=video.name)
     rest = measured.total - sum(measured.native.values())
+    shares = {}
     for stage, seconds in (*measured.native.items(), ("Python and numpy", rest)):
+        share = shares[stage] = seconds / measured.total
         table.add_row(
-            stage, f"{1000 * seconds / measured.frames:.3f}", f"{seconds / measured.total:.1%}"
-        )
-    Console(highlight=False).print(table)
+            stage, f"{1000 * seconds / measured.frames:.3f}", f"{share:.1%}",
+            Bar(1.0, 0.0, share, width=40),
+        )  # fmt: skip
+    console = Console(highlight=False, record=svg is not None)
+    console.print(table)
+    if svg:
+        console.save_svg(str(svg), title="processor time by stage")
+    _keep({"clip": video.name, "ms_a_frame": 1000 * measured.total / measured.frames,
+           "shares": shares}, json_file)  # fmt: skip
 
 
 @app.command()

@@ -20,8 +20,8 @@ from edge import limits
 from edge.camera.base import Frame
 from edge.errors import StorageUnavailable
 from edge.pipeline import SeenTrack
-from edge.vision.faces import Face
-from edge.vision.track import Track, iou
+from edge.vision.faces import Face, iou
+from edge.vision.track import Track
 
 Region = tuple[int, int, int, int]
 

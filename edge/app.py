@@ -24,11 +24,13 @@ from edge.events.publisher import Publisher
 from edge.events.reports import Reports
 from edge.files import private_folder
 from edge.health.clock import Clock, source
+from edge.health.governor import Governor
 from edge.health.indicator import open_indicator
 from edge.health.metrics import Metrics
 from edge.health.notify import ServiceManager
 from edge.health.position import open_position
 from edge.health.telemetry import Monitor
+from edge.health.threads import name_threads
 from edge.identity import device_key, opening_key, registration
 from edge.link.enrolment import Renewal
 from edge.link.introduction import Introduction
@@ -49,7 +51,7 @@ from edge.trust.client import Trust, read_root
 from edge.update.machine import SYSTEM, Machine
 from edge.update.model_store import ModelStore
 from edge.update.open import FOLLOWERS, Updates, open_vision
-from edge.vision.pace import NORMAL, Intervals, Pace
+from edge.vision.pace import Intervals
 from edge.watchlist.authorisation import Place
 from edge.watchlist.gallery import Gallery
 from edge.watchlist.store import ListStore
@@ -72,7 +74,8 @@ class Device:
         *,
         observer: Observer | None = None,
         camera: Camera | None = None,
-        intervals: Intervals = NORMAL,
+        intervals: Intervals | None = None,
+        sys_folder: Path = Path("/sys"),
         now: Callable[[], float] = time.time,
         vouch: Callable[[], str] = source,
         on_restart: Callable[[], None] = lambda: None,
@@ -84,7 +87,8 @@ class Device:
             config: from `edge.config.load`; or that together with what the fleet has signed.
             observer: sees every processed frame, in this process only; `lethe run` has none.
             camera: instead of the one that the configuration names.
-            intervals: how often faces are looked for.
+            intervals: how often faces are looked for, whatever the budget; if None, it says so.
+            sys_folder: /sys, or a folder like it.
             now: wall clock, seconds since 1970.
             vouch: what vouches for it.
             on_restart: called when `run` is about to end for the device to be made anew; it may
@@ -143,8 +147,13 @@ class Device:
         self._introduction.set(config.home_assistant)
         self._reported = StatusPublisher(self._link, topics.configuration(root, device))
         self._monitor = Monitor(
-            state_dir, live=self._camera.live, period=config.telemetry.period_s, now=now
+            state_dir,
+            live=self._camera.live,
+            period=config.telemetry.period_s,
+            now=now,
+            sys_folder=sys_folder,
         )
+        self._governor = Governor(config, intervals, sys_folder)
         self._service = ServiceManager()
         self._metrics = Metrics(lambda: self._newest)
         self._newest: tuple[Status, Telemetry | None] = (Status(state="online"), None)
@@ -194,7 +203,7 @@ class Device:
             pictures=config.events.pictures,
             fpir_target=vision_config.fpir_target,
             observer=observer,
-            pace=Pace(intervals),
+            pace=self._governor.pace,
         )
         self._parts = Parts(
             self._pipeline, self._monitor, self._metrics, self._introduction,
@@ -371,6 +380,8 @@ class Device:
             self._audit.idle("camera")
         if self._audit.hour_is_over():
             self._publish_audit_head()
+        self._governor.look()
+        name_threads()
         self._reports.save()
         self._save_clock()
         if self._renewal is not None:
@@ -425,6 +436,7 @@ class Device:
             self._audit.trouble,
             self._metrics.trouble,
             self._renewal.reason if self._renewal else "",
+            self._governor.reason,
             *(f"{a.back_end}: {a.reason}; the CPU goes on" for a in accelerators if a.reason),
         )
         reasons = tuple(reason for reason in reasons if reason)
@@ -451,7 +463,9 @@ class Device:
 
     def _report_telemetry(self) -> None:
         ends = int(self._renewal.ends) if self._renewal is not None else None
-        telemetry = self._monitor.sample(self._captured, len(self._outbox), ends)
+        telemetry = self._monitor.sample(
+            self._captured, len(self._outbox), self._governor.told, ends
+        )
         if telemetry is not None:
             self._newest = (self._newest[0], telemetry)
             self._telemetry.set(telemetry)

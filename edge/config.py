@@ -148,6 +148,8 @@ class VisionConfig(_Section):
         edgetpu_device: which Edge TPU: "usb", "pci", ":N", "usb:N" or "pci:N"; any if empty.
         accelerator_python: Python that an accelerator's libraries are installed for; our own if
             empty.
+        effort: "saving": look less often, as in heat; "full"; "auto": saving where the camera is
+            body-worn. Heat and a low battery are followed in any case (`edge.health.budget`).
         fpir_target: wanted false positive identification rate of a track against the whole list.
             The stricter of this and the signed list's is used.
     """
@@ -159,6 +161,7 @@ class VisionConfig(_Section):
     backend: Literal["auto", "litert", "edgetpu", "tensorrt"] = "auto"
     edgetpu_device: Annotated[str, Meta(pattern=r"^(usb|pci|(usb|pci)?:[0-9]{1,2})?$")] = ""
     accelerator_python: Annotated[str, Meta(max_length=1024)] = ""
+    effort: Literal["auto", "full", "saving"] = "auto"
     fpir_target: Annotated[float, Meta(gt=0, le=limits.FPIR_TARGET_LAXEST)] = (
         limits.FPIR_TARGET_DEFAULT
     )

@@ -299,7 +299,10 @@ LOOK_WHOLE_S = 0.5
 """While a track is alive, the whole frame is looked at so often; in between, around the faces."""
 LOOK_MOVING_S = 0.5
 LOOK_STILL_S = 2.0
-LOOK_COARSE_SHARE = 3
+LOOK_GATE_S = 0.2  # in an empty scene, between two comparisons with the last frame looked at
+LOOK_EASED, LOOK_LEAST = 1.5, 2.0
+"""In heat, on a low battery, or to save, looks are so much rarer (`edge.health.budget`)."""
+LOOK_COARSE_SHARE = 6
 """In an empty scene the whole frame is looked at coarsely but for one time in so many."""
 SENSED_SCORE = 0.4
 """The faintest sign of a face in a coarse look; it is looked at again in full."""
@@ -476,6 +479,15 @@ TEMPERATURE_HOLD_S = 600.0
 """A class of temperature counts when it has held for so long."""
 TEMPERATURE_KEEP_S = 24 * 3600.0
 """The worst one is said for so long."""
+BUDGET_DEGREES = (76.0, 80.0)
+"""From these temperatures on the device looks less often, and in less detail too."""
+BUDGET_DEGREES_MARGIN = 6.0
+BUDGET_CHARGE = (0.3, 0.15)
+"""The same for the charge of a battery that it runs on, as a part of a full one."""
+BUDGET_CHARGE_MARGIN = 0.05
+BUDGET_RISE_S, BUDGET_FALL_S = 30.0, 600.0
+"""Readings must ask for less so long, or for more so long, to be followed."""
+BUDGET_TOLD_S = 24 * 3600.0  # so long is the hardest step told
 TPM_ANSWER_S = 20.0
 """A TPM on a slow bus takes about a second to unseal a key."""
 DEFAULT_GPSD = "127.0.0.1:2947"

@@ -244,13 +244,8 @@ class Pipeline:
             if self._observer:
                 self._observer.saw(frame, ())
             return
-        miniature = frame.reduced(limits.MINIATURE[0])
-        check_image(miniature)
-        change = self._scene.change(miniature)
-        if change.cut:
-            self._end(self._tracker.end_all(), gallery)
-        if (faces := self._look(frame, change, gallery)) is not None:
-            self._follow(faces, frame, gallery)
+        if self._pace.due(frame.seconds, self._need()):
+            self._judge_frame(frame, gallery)
         for sighting in self._sightings.over(frame.seconds):
             self._on_end(sighting, "left")
         if self._observer:
@@ -263,15 +258,22 @@ class Pipeline:
             self._end(self._tracker.end_all(), gallery)
         self._forget_all("stopped")
 
+    def _judge_frame(self, frame: Frame, gallery: Gallery) -> None:
+        miniature = frame.reduced(limits.MINIATURE[0])
+        check_image(miniature)
+        change = self._scene.change(miniature)
+        if change.cut:
+            self._end(self._tracker.end_all(), gallery)
+        if (faces := self._look(frame, change, gallery)) is not None:
+            self._follow(faces, frame, gallery)
+
+    def _need(self) -> Need:
+        needs = {seen.need(self._looked) for seen in self._seen.values()}
+        return next((need for need in Need if need in needs), Need.NOBODY)
+
     def _look(self, frame: Frame, change: Change, gallery: Gallery) -> list[Face] | None:
         """Return the faces found, strongest first; None where nobody was looked for."""
-        needs = {seen.need(self._looked) for seen in self._seen.values()}
-        effort = self._pace.effort(
-            frame.seconds,
-            next((need for need in Need if need in needs), Need.NOBODY),
-            cut=change.cut,
-            moved=change.moved,
-        )
+        effort = self._pace.effort(frame.seconds, self._need(), cut=change.cut, moved=change.moved)
         if effort is Effort.NONE:
             return None
         self._scene.rest()
@@ -282,7 +284,9 @@ class Pipeline:
         ratio = frame.width / picture.shape[1]
         faces = None
         # A picture of a candidate shows no part of anybody else, so everybody must be known.
-        if effort is Effort.NEAR and not self._wants_pictures(gallery):
+        if self._pace.intervals.half:
+            faces = self._eye.glance(picture)
+        elif effort is Effort.NEAR and not self._wants_pictures(gallery):
             known = [track.expected(frame.seconds) for track in self._tracker.tracks]
             places = [scaled(place, 1 / ratio) for place in known]
             faces = self._eye.detect_near(picture, places, limits.WEAK_FACE_SCORE)

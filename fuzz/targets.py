@@ -167,7 +167,7 @@ TARGETS: dict[str, tuple[Callable[[bytes], None], list[bytes]]] = {
             msgspec.json.encode(
                 status.Telemetry(
                     time="", uptime_s=0, frames="ok", temperature="hot", throttled=(),
-                    events_waiting=0, disk="ok",
+                    events_waiting=0, effort="full", disk="ok",
                 )
             )
         ],

@@ -272,6 +272,25 @@ def test_an_expired_list_ends_the_looking(tmp_path, clip, vision):
     assert report.candidates == 0
 
 
+def test_in_heat_it_looks_less_says_so_and_still_finds(tmp_path, clip, vision, monkeypatch):
+    """A made-up /sys: 85 degrees, for as long as it takes to be believed."""
+    monkeypatch.setattr(limits, "BUDGET_RISE_S", 0.0)
+    monkeypatch.setattr(limits, "AUDIT_PAUSE_S", 0.0)
+    zone = tmp_path / "sys" / "class" / "thermal" / "thermal_zone0"
+    zone.mkdir(parents=True)
+    (zone / "temp").write_text("85000\n")
+    owner = make_owner(tmp_path / "owner", vision, scene.ENROLLED)
+    with running_broker() as port:
+        publish(owner, port)
+        device = Device(
+            config.load(write_config(tmp_path, clip, port, owner)), sys_folder=tmp_path / "sys"
+        )
+        report = device.run()
+    assert report.candidates == 1
+    said = [what.reasons for what in audited(tmp_path / "state", []) if isinstance(what, Degraded)]
+    assert any(reason.startswith("heat: ") for reasons in said for reason in reasons)
+
+
 def test_the_list_outlives_a_restart_without_its_broker_and_ends_with_a_receipt(
     tmp_path, clip, vision
 ):

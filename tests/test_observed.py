@@ -57,6 +57,7 @@ class Seen:
     def _named(path, home):
         """A path with what is random in it left out."""
         name = re.sub("[0-9a-f]{64}", "…", path.replace(str(home), "~"))
+        name = re.sub(r"/task/\d+/comm$", "/task/…/comm", name)  # a thread's name, for `top`
         name = re.sub(r"/\.([^/]+)\.[a-z0-9_]{8}$", r"/\1", name)  # written, then renamed
         name = re.sub(r"^/tmp/[a-z0-9_]{8}$", "/tmp", name)  # tempfile asks whether it may write
         return re.sub(r"/tmp[a-z0-9_]{8}$", "/tmp…", name)
@@ -111,6 +112,7 @@ def vision():
 
 OWN = re.compile(
     r"/dev/null"
+    r"|/proc/self/task/…/comm"
     r"|/tmp"  # without a name: where python-tuf keeps what it fetches (O_TMPFILE), encrypted
     r"|~/state(/("
     r"device\.(key|pub)|storage\.(key|cred)|time\.json"

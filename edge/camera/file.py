@@ -12,6 +12,7 @@ import numpy as np
 
 from edge import limits
 from edge.camera.base import Frame
+from edge.camera.picture import Grabbed
 from edge.errors import CameraUnavailable
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,9 @@ class VideoFile:
     def frames(self) -> Iterator[Frame]:
         """Yield every frame; one that cannot be decoded leaves a gap in the numbers.
 
+        The picture of a frame must be read before the next frame is asked for, which is written
+        over it.
+
         A clip that ends before its declared length delivers what it has; `state` and the log say
         how much was missing.
 
@@ -52,13 +56,13 @@ class VideoFile:
         """
         index = delivered = missed = 0
         seconds = 0.0
+        buffer = None
         while not self._closed.is_set() and missed <= limits.CORRUPT_FRAMES_IN_A_ROW:
             # The container's time of the frame about to be decoded, mended where it goes backwards.
             taken = self._capture.grab()
             if not taken and index >= self.declared:
                 break
-            decoded, image = self._capture.retrieve() if taken else (False, None)
-            if not decoded or image is None:
+            if not taken:
                 missed += 1
                 index += 1
                 continue
@@ -68,7 +72,9 @@ class VideoFile:
                 missed = 0
             media = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000.0
             seconds = max(seconds, media if np.isfinite(media) else 0.0)
-            yield Frame(np.asarray(image, np.uint8), index, seconds)
+            picture = Grabbed(self._capture, buffer)
+            yield Frame(picture, index, seconds)
+            buffer = picture.over()
             delivered += 1
             index += 1
         self._capture.release()

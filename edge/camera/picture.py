@@ -60,6 +60,49 @@ class Whole:
         return self._image
 
 
+class Grabbed:
+    """The frame that a capture has grabbed. It is decoded, but not yet BGR: that is a third more.
+
+    Good until the next frame is grabbed: its memory is written again then.
+    """
+
+    def __init__(self, capture: cv2.VideoCapture, buffer: NDArray[np.uint8] | None = None) -> None:
+        """Take a frame.
+
+        Args:
+            capture: it has just been grabbed by.
+            buffer: memory for the picture, of a frame that is over.
+        """
+        self._capture: cv2.VideoCapture | None = capture
+        self._buffer = buffer
+        self._image: NDArray[np.uint8] | None = None
+
+    @property
+    def width(self) -> int:
+        """Width of the picture; it is converted for it, as it may change within a stream."""
+        return int(self.full().shape[1])
+
+    def full(self) -> NDArray[np.uint8]:
+        """Convert the picture, once; see `Picture.full`."""
+        if self._image is None:
+            if self._capture is None:
+                raise FrameError("a frame was asked for when the next one had been taken")
+            decoded, image = self._capture.retrieve(self._buffer)
+            if not decoded or image is None:
+                raise FrameError("a frame cannot be converted to BGR")
+            self._image = self._buffer = np.asarray(image, np.uint8)
+        return self._image
+
+    def reduced(self, width: int) -> NDArray[np.uint8]:
+        """Return the picture, whatever its size; see `Whole.reduced`."""
+        return self.full()
+
+    def over(self) -> NDArray[np.uint8] | None:
+        """Refuse to be converted from now on; return the memory, which the next frame may use."""
+        self._capture = None
+        return self._buffer
+
+
 class Pair:
     """Two streams of one camera: Picamera2's "main" and "lores"."""
 

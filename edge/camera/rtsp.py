@@ -2,7 +2,9 @@
 
 OpenCV asks FFmpeg for TCP first (`rtsp_flags=prefer_tcp`), UDP only where the camera refuses it,
 unless OPENCV_FFMPEG_CAPTURE_OPTIONS says otherwise. Its own limits for opening and reading are
-30 s, so ours are given. Both facts are OpenCV's source, cap_ffmpeg_impl.hpp.
+30 s, so ours are given. A decoder in hardware is used where the FFmpeg that OpenCV was built with
+has one for this machine, and the processor where not; not yet run on such hardware. All this is
+OpenCV's source, cap_ffmpeg_impl.hpp.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ def open_rtsp(config: CameraConfig) -> LiveCamera:
             [
                 cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, int(1000 * limits.CAMERA_STALL_S),
                 cv2.CAP_PROP_READ_TIMEOUT_MSEC, int(1000 * limits.CAMERA_STALL_S),
+                cv2.CAP_PROP_HW_ACCELERATION, cv2.VIDEO_ACCELERATION_ANY,
             ],
         )  # fmt: skip
         return CaptureGrabber(capture, name)

@@ -28,6 +28,7 @@ from edge.health.certificate import check_broker_tls, check_certificate
 from edge.health.finding import Finding
 from edge.health.indicator import LEDS
 from edge.health.sensors import hottest, throttled
+from edge.health.threads import running
 from edge.storage_key import TPM
 
 MIB = 1024 * 1024
@@ -44,6 +45,7 @@ def examine(config_file: Path | None, now: float | None = None) -> Iterator[Find
     yield check_python(sys.version_info[:2])
     yield check_machine(platform.machine(), os.cpu_count() or 1, Path("/proc/meminfo"))
     yield check_temperature(Path("/sys"))
+    yield check_running(Path("/proc"))
     yield check_clock(time.time() if now is None else now, clock.source())
     yield check_runtime()
     yield check_index()
@@ -143,6 +145,22 @@ def check_temperature(sys_folder: Path) -> Finding:
     if degrees >= limits.TEMPERATURE_HOT_C:
         return Finding("temperature", "note", says, "cool it better, or it will slow itself down")
     return Finding("temperature", "ok", says)
+
+
+def check_running(proc: Path) -> Finding:
+    """Tell whether a device runs here, its threads, and what each has taken of the processor.
+
+    Args:
+        proc: /proc, or a folder like it.
+    """
+    devices = running(proc)
+    if not devices:
+        return Finding("running", "ok", "no device runs here now")
+    says = (
+        f"process {number}: " + ", ".join(f"{t.name} {t.seconds:.1f} s" for t in threads)
+        for number, threads in sorted(devices.items())
+    )
+    return Finding("running", "ok", "; ".join(says))
 
 
 def check_clock(now: float, vouched: str) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 THROTTLED = {0: "under-voltage", 1: "capped", 2: "throttled", 3: "soft-limited"}
@@ -39,6 +40,39 @@ def throttled(sys_folder: Path, *, since_start: bool = False) -> tuple[str, ...]
     if since_start:
         flags |= flags >> _SINCE_START
     return tuple(name for bit, name in THROTTLED.items() if flags >> bit & 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Battery:
+    """A battery that the machine runs on.
+
+    Attributes:
+        charge: 0 (empty) to 1.
+        discharging: whether it drives the machine now.
+    """
+
+    charge: float
+    discharging: bool
+
+
+def battery(sys_folder: Path) -> Battery | None:
+    """Return the emptiest battery of the machine itself, or None.
+
+    As the Linux kernel documents them (ABI/testing/sysfs-class-power); those of a mouse or another
+    device have the scope "Device".
+
+    Args:
+        sys_folder: /sys, or a folder like it.
+    """
+    found = []
+    for kind in sorted(sys_folder.glob("class/power_supply/*/type")):
+        supply = kind.parent
+        percent = _number(supply / "capacity", 10)
+        if _text(kind) != "Battery" or _text(supply / "scope") == "Device" or percent is None:
+            continue
+        charge = min(100, max(0, percent)) / 100
+        found.append(Battery(charge, _text(supply / "status") == "Discharging"))
+    return min(found, key=lambda each: each.charge, default=None)
 
 
 def _low_voltage(sys_folder: Path) -> bool:

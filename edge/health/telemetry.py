@@ -16,7 +16,7 @@ from pathlib import Path
 from edge import limits
 from edge.health.sensors import hottest, throttled
 from edge.protocol.event import rfc3339
-from edge.protocol.status import Disk, Frames, Telemetry, Temperature
+from edge.protocol.status import Disk, Effort, Frames, Telemetry, Temperature
 
 _CLASSES: tuple[tuple[float, Temperature], ...] = (
     (limits.TEMPERATURE_HOT_C, "hot"),
@@ -94,13 +94,18 @@ class Monitor:
         self._period = period
 
     def sample(
-        self, captured: int, waiting: int, certificate_ends: int | None = None
+        self,
+        captured: int,
+        waiting: int,
+        effort: Effort = "full",
+        certificate_ends: int | None = None,
     ) -> Telemetry | None:
         """Return the telemetry if it is time for it. Called every second, whatever happens.
 
         Args:
             captured: frames that the camera has taken until now.
             waiting: events in the outbox.
+            effort: the hardest step of the last day.
             certificate_ends: of the client certificate, seconds since 1970; None without one.
         """
         steady = self._steady()
@@ -121,6 +126,7 @@ class Monitor:
             temperature=temperature,
             throttled=throttled(self._sys, since_start=True),
             events_waiting=waiting,
+            effort=effort,
             disk=_disk(self._state_dir),
             certificate_ends=certificate_ends,
         )

@@ -75,6 +75,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 Frames = Literal["ok", "few", "none", "unknown"]
 Disk = Literal["ok", "low", "unknown"]
 Temperature = Literal["normal", "warm", "hot", "unknown"]
+Effort = Literal["full", "eased", "least"]
 
 
 class Telemetry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -87,6 +88,8 @@ class Telemetry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         temperature: the worst class of the last day, each held for ten minutes.
         throttled: why a Raspberry Pi's firmware has slowed it down since the machine started.
         events_waiting: the fewest events that waited for the broker at any time of the period.
+        effort: the hardest step by which the device has looked less in the last day: "eased", less
+            often; "least", and in less detail.
         disk: whether there is room for a full outbox and two lists.
         certificate_ends: of the client certificate for the broker, seconds since 1970; None where
             there is none.
@@ -98,6 +101,7 @@ class Telemetry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     temperature: Temperature
     throttled: Annotated[tuple[Annotated[str, Meta(max_length=32)], ...], Meta(max_length=8)]
     events_waiting: Annotated[int, Meta(ge=0)]
+    effort: Effort
     disk: Disk
     certificate_ends: int | None = None
 

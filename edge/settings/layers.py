@@ -83,6 +83,7 @@ RULES: Mapping[Path, Rule] = {
     "vision.threads": Rule("restart"),
     "vision.backend": Rule("restart"),
     "vision.edgetpu_device": Rule("restart"),
+    "vision.effort": Rule("restart"),
     "vision.fpir_target": Rule("at once", *_AT_MOST),
     "events.pictures": Rule(
         "at once", lambda value, own: own or not value, "the device's own file says {}"

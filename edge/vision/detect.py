@@ -10,7 +10,7 @@ from edge import limits
 from edge.errors import FrameError
 from edge.inference.base import Network
 from edge.inference.manifest import DetectorModel
-from edge.vision.faces import Face, Region
+from edge.vision.faces import Face, Region, iou
 
 
 def check_image(image: NDArray[np.uint8]) -> None:
@@ -119,42 +119,9 @@ class Detector:
                 self._model.nms_iou,
             )
         ).ravel()
-        faces = (
-            self._blended(boxes, landmarks, scores, int(k), scale) for k in keep[: limits.MAX_FACES]
-        )
+        faces = _blended(boxes, landmarks, scores, keep[: limits.MAX_FACES], scale)
         # Landmarks in one spot are no face, and could not be aligned.
         return [face for face in faces if face.eye_distance > 1.0]
-
-    @staticmethod
-    def _blended(
-        boxes: NDArray[np.float32],
-        landmarks: NDArray[np.float32],
-        scores: NDArray[np.float32],
-        best: int,
-        scale: float,
-    ) -> Face:
-        """Return the face that `best` and the cells that agree with it see, in image pixels.
-
-        Several cells see one face, and their boxes and landmarks differ by some percent of the
-        distance between the eyes. Their mean, weighted by score, is steadier than the best cell's
-        word, and int8 disturbs it less (Bazarevsky et al., BlazeFace, 2019, section 4). A cell
-        gains weight by degrees: were it in or out, a rounding could move the mean by a leap.
-        """
-        shared = np.minimum(boxes[:, 2:], boxes[best, 2:]) - np.maximum(
-            boxes[:, :2], boxes[best, :2]
-        )
-        overlap = np.maximum(shared, 0).prod(axis=1)
-        sizes = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-        overlap /= np.maximum(sizes + sizes[best] - overlap, 1e-6)
-        overlap[best] = 1.0  # also of a box without a size
-        weight = scores * _rising(overlap, limits.SAME_FACE_IOU)
-        weight *= _rising(scores / scores[best], limits.SAME_FACE_SCORE)
-        weight /= weight.sum() * scale
-        return Face(
-            box=tuple((weight @ boxes).tolist()),
-            landmarks=np.tensordot(weight, landmarks, 1).astype(np.float32),
-            score=float(scores[best]),
-        )
 
     def _letterbox(self, image: NDArray[np.uint8], scale: float) -> None:
         """Fill the input buffer with `image`, scaled, top left."""
@@ -214,16 +181,46 @@ def _rising(values: NDArray[np.float32], between: tuple[float, float]) -> NDArra
     return np.asarray(np.clip((values - low) / (high - low), 0, 1), np.float32)
 
 
+def _blended(
+    boxes: NDArray[np.float32],
+    landmarks: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    best: NDArray[np.intp],
+    scale: float,
+) -> list[Face]:
+    """Return the faces that the cells `best`, and those that agree with each, see, in image pixels.
+
+    Several cells see one face, and their boxes and landmarks differ by some percent of the
+    distance between the eyes. Their mean, weighted by score, is steadier than the best cell's
+    word, and int8 disturbs it less (Bazarevsky et al., BlazeFace, 2019, section 4). A cell gains
+    weight by degrees: were it in or out, a rounding could move the mean by a leap.
+    """
+    overlaps = iou(boxes[best].astype(np.float64), boxes.astype(np.float64)).astype(np.float32)
+    overlaps[np.arange(len(best)), best] = 1.0  # also of a box without a size
+    weights = scores * _rising(overlaps, limits.SAME_FACE_IOU)
+    weights *= _rising(scores / scores[best][:, None], limits.SAME_FACE_SCORE)
+    weights /= weights.sum(axis=1, keepdims=True) * np.float32(scale)
+    means = (weights @ boxes).tolist()
+    points = (weights @ landmarks.reshape(-1, 10)).reshape(-1, 5, 2).astype(np.float32)
+    return [
+        Face((left, top, right, bottom), marks, score)
+        for (left, top, right, bottom), marks, score in zip(
+            means, points, scores[best].tolist(), strict=True
+        )
+    ]
+
+
 def _resized(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
     """Return a picture in another size, as averaging would, in a third of its time.
 
     Small faces must not dissolve into aliases, so what shrinks to less than half is halved by
-    averaging in the end; linear interpolation before that reads every pixel down to a quarter.
+    averaging first; linear interpolation after that reads every pixel down to a quarter.
     """
     scale = width / image.shape[1]
     if 0.25 <= scale < 0.5:
-        image = np.asarray(cv2.resize(image, (2 * width, 2 * height)), np.uint8)
-    method = cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR
+        half = image.shape[1] // 2, image.shape[0] // 2
+        image = np.asarray(cv2.resize(image, half, interpolation=cv2.INTER_AREA), np.uint8)
+    method = cv2.INTER_AREA if scale < 0.25 else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, (width, height), interpolation=method), np.uint8)
 
 

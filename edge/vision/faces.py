@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import hypot
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +43,8 @@ class Face:
     @property
     def eye_distance(self) -> float:
         """Distance between the eyes in pixels."""
-        return float(np.hypot(*(self.landmarks[1] - self.landmarks[0])))
+        (right_x, right_y), (left_x, left_y) = self.landmarks[:2].tolist()
+        return hypot(left_x - right_x, left_y - right_y)
 
     def moved(self, x: float, y: float) -> Face:
         """Return the face as it lies in a picture of which this one is a part, from (x, y) on."""
@@ -63,8 +65,20 @@ def scaled(region: Region, factor: float) -> Region:
 
 def around(boxes: Sequence[Region]) -> Region:
     """Return the region that holds boxes, each with a margin (`limits.NEAR_MARGIN`)."""
-    sides = np.array(boxes, np.float64)
-    margin = limits.NEAR_MARGIN * (sides[:, 2:] - sides[:, :2])
-    left, top = (sides[:, :2] - margin).min(axis=0)
-    right, bottom = (sides[:, 2:] + margin).max(axis=0)
-    return float(left), float(top), float(right), float(bottom)
+    grown = [
+        (left - x, top - y, right + x, bottom + y)
+        for left, top, right, bottom in boxes
+        for x, y in [(limits.NEAR_MARGIN * (right - left), limits.NEAR_MARGIN * (bottom - top))]
+    ]
+    lefts, tops, rights, bottoms = zip(*grown, strict=True)
+    return min(lefts), min(tops), max(rights), max(bottoms)
+
+
+def iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (n, m) overlaps, 0 to 1, of (n, 4) and (m, 4) boxes: intersection over union."""
+    (al, at, ar, ab), (bl, bt, br, bb) = a.T[:, :, None], b.T
+    width = np.minimum(ar, br) - np.maximum(al, bl)
+    height = np.minimum(ab, bb) - np.maximum(at, bt)
+    common = np.maximum(width, 0) * np.maximum(height, 0)
+    union = (ar - al) * (ab - at) + (br - bl) * (bb - bt) - common
+    return np.asarray(common / np.maximum(union, 1e-9))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from edge import limits
+from edge.protocol import status
 
 
 class Effort(Enum):
@@ -43,6 +44,8 @@ class Intervals:
         moving: nobody is in view, but something moves.
         still: nobody is in view and nothing moves.
         whole: longest time between two looks at the whole frame while a track is alive.
+        gate: nobody is in view: between two comparisons of a frame with the last one looked at.
+        half: every look is at the whole frame, in half the detail.
     """
 
     fresh: float
@@ -51,6 +54,23 @@ class Intervals:
     moving: float
     still: float
     whole: float
+    gate: float
+    half: bool = False
+
+    def stretched(
+        self, factor: float, *, fresh: float | None = None, half: bool = False
+    ) -> Intervals:
+        """Return intervals that are so many times as long, `fresh` too unless it is given."""
+        return Intervals(
+            fresh=factor * self.fresh if fresh is None else fresh,
+            deciding=factor * self.deciding,
+            following=factor * self.following,
+            moving=factor * self.moving,
+            still=factor * self.still,
+            whole=factor * self.whole,
+            gate=factor * self.gate,
+            half=half,
+        )
 
 
 NORMAL = Intervals(
@@ -60,8 +80,13 @@ NORMAL = Intervals(
     moving=limits.LOOK_MOVING_S,
     still=limits.LOOK_STILL_S,
     whole=limits.LOOK_WHOLE_S,
+    gate=limits.LOOK_GATE_S,
 )
-EVERY_FRAME = Intervals(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+EASED = NORMAL.stretched(limits.LOOK_EASED, fresh=NORMAL.fresh)
+LEAST = NORMAL.stretched(limits.LOOK_LEAST, half=True)
+BY_EFFORT: dict[status.Effort, Intervals] = {"full": NORMAL, "eased": EASED, "least": LEAST}
+"""What the steps of `edge.health.budget` mean."""
+EVERY_FRAME = Intervals(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 """Looks fully at each frame; what the savings are measured against."""
 
 
@@ -70,8 +95,23 @@ class Pace:
 
     def __init__(self, intervals: Intervals = NORMAL) -> None:
         """Begin with a full look."""
-        self.intervals = intervals
-        self._looked = self._looked_fully = float("-inf")
+        self.intervals = intervals  # may be replaced at any time, by any thread
+        self._looked = self._looked_fully = self._compared = float("-inf")
+
+    def due(self, seconds: float, need: Need) -> bool:
+        """Whether a frame is to be compared and perhaps looked at; others need not be decoded.
+
+        While a track is alive, each is: a cut must not go unseen, and beside an earlier frame than
+        the one before, motion looks like a cut.
+
+        Args:
+            seconds: time of the frame; never decreasing.
+            need: of the tracks alive.
+        """
+        return need is not Need.NOBODY or (
+            _over(seconds - self._looked, self.intervals.moving)
+            and _over(seconds - self._compared, self.intervals.gate)
+        )
 
     def effort(self, seconds: float, need: Need, *, cut: bool, moved: bool) -> Effort:
         """Return how hard to look at this frame.
@@ -82,15 +122,17 @@ class Pace:
             cut: the frame shows another scene than the one before.
             moved: something has moved since the last look.
         """
+        self._compared = seconds
         intervals = self.intervals
-        if need is Need.NOBODY:
-            interval = intervals.moving if moved else intervals.still
-        else:
-            interval = {
-                Need.FRESH: intervals.fresh,
-                Need.DECIDING: intervals.deciding,
-                Need.FOLLOWING: intervals.following,
-            }[need]
+        match need:
+            case Need.FRESH:
+                interval = intervals.fresh
+            case Need.DECIDING:
+                interval = intervals.deciding
+            case Need.FOLLOWING:
+                interval = intervals.following
+            case Need.NOBODY:
+                interval = intervals.moving if moved else intervals.still
         if not cut and not _over(seconds - self._looked, interval):
             return Effort.NONE
         self._looked = seconds
@@ -107,7 +149,7 @@ class Pace:
 
     def forget(self) -> None:
         """Begin anew with a full look."""
-        self._looked = self._looked_fully = float("-inf")
+        self._looked = self._looked_fully = self._compared = float("-inf")
 
 
 def _over(elapsed: float, interval: float) -> bool:

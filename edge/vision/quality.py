@@ -9,6 +9,7 @@ the person.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import hypot
 
 import cv2
 import numpy as np
@@ -139,16 +140,16 @@ def frontality(landmarks: NDArray[np.float32]) -> float:
     Args:
         landmarks: (5, 2) pixels, order as in `Face`.
     """
-    right_eye, left_eye, nose = landmarks[0], landmarks[1], landmarks[2]
-    eyes = (right_eye + left_eye) / 2
-    down = landmarks[3:].mean(axis=0) - eyes
-    height = float(np.hypot(*down))
+    (rx, ry), (lx, ly), (nx, ny), (mx, my), (kx, ky) = landmarks.tolist()
+    eyes_x, eyes_y = (rx + lx) / 2, (ry + ly) / 2
+    down_x, down_y = (mx + kx) / 2 - eyes_x, (my + ky) / 2 - eyes_y
+    height = hypot(down_x, down_y)
     if height < 1e-6:
         return 0.0
-    across = np.array([down[1], -down[0]]) / height
-    opened = abs(float((left_eye - right_eye) @ across)) / height / _EYES_TO_MOUTH
-    shifted = abs(float((nose - eyes) @ across)) / height / _NOSE_TO_MOUTH
-    length = float(np.hypot(opened, shifted))
+    across_x, across_y = down_y / height, -down_x / height
+    opened = abs((lx - rx) * across_x + (ly - ry) * across_y) / height / _EYES_TO_MOUTH
+    shifted = abs((nx - eyes_x) * across_x + (ny - eyes_y) * across_y) / height / _NOSE_TO_MOUTH
+    length = hypot(opened, shifted)
     return opened / length if length > 1e-6 else 0.0
 
 
@@ -158,9 +159,9 @@ def frontal_eye_distance(landmarks: NDArray[np.float32]) -> float:
     Args:
         landmarks: (5, 2) pixels, order as in `Face`.
     """
-    eyes, mouth = landmarks[:2].mean(axis=0), landmarks[3:].mean(axis=0)
-    seen = float(np.hypot(*(landmarks[1] - landmarks[0])))
-    return max(seen, float(np.hypot(*(mouth - eyes))) * _EYES_TO_MOUTH)
+    (rx, ry), (lx, ly), _, (mx, my), (kx, ky) = landmarks.tolist()
+    height = hypot((mx + kx - rx - lx) / 2, (my + ky - ry - ly) / 2)
+    return max(hypot(lx - rx, ly - ry), height * _EYES_TO_MOUTH)
 
 
 def measure(face: Face, aligned: NDArray[np.uint8]) -> Quality:
@@ -170,15 +171,15 @@ def measure(face: Face, aligned: NDArray[np.uint8]) -> Quality:
         face: the face in its frame.
         aligned: (112, 112, 3) uint8, BGR, of it.
     """
-    grey = cv2.cvtColor(aligned, cv2.COLOR_BGR2GRAY)[_INNER]
+    grey = cv2.cvtColor(aligned[_INNER], cv2.COLOR_BGR2GRAY)
     mean, deviation = cv2.meanStdDev(grey)
-    variance = float(cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_32F))[1][0, 0]) ** 2
+    variance = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_32F))[1].item() ** 2
     return Quality(
         eye_distance=face.eye_distance,
         size=frontal_eye_distance(face.landmarks),
         sharpness=variance / (variance + _SHARPNESS_HALF),
-        brightness=float(mean[0, 0]) / 255.0,
-        contrast=min(1.0, float(deviation[0, 0]) / 127.5),
+        brightness=mean.item() / 255.0,
+        contrast=min(1.0, deviation.item() / 127.5),
         frontality=frontality(face.landmarks),
         score=face.score,
     )

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge import limits
-from edge.vision.faces import Face, Region
+from edge.vision.faces import Face, Region, iou
 
 
 @dataclass(slots=True, eq=False)
@@ -56,6 +56,16 @@ class Track:
         return self._motion.ahead(seconds)
 
 
+def _noise(*parts: float) -> NDArray[np.float32]:
+    return np.diag(np.array(parts, np.float32) ** 2)
+
+
+_PROCESS = _noise(0.3, 0.3, 0.15, 0.15, 3.0, 3.0)
+_MEASUREMENT = _noise(0.05, 0.05, 0.08, 0.08)
+_FIRST = _noise(0.05, 0.05, 0.08, 0.08, 2.0, 2.0)
+"""Covariances of centre, size and speed, in widths of the face: a near one moves more pixels."""
+
+
 class _Motion:
     """Constant-velocity Kalman filter over centre and size, in pixels and pixels a second."""
 
@@ -66,25 +76,20 @@ class _Motion:
         self._filter.statePost = np.array(
             [[centre_x], [centre_y], [width], [height], [0], [0]], np.float32
         )
-        # Noise is proportional to the face: a near face moves more pixels than a far one.
-        size = np.float32(max(width, height))
-        self._process = (size * np.array([0.3, 0.3, 0.15, 0.15, 3.0, 3.0], np.float32)) ** 2
-        self._filter.measurementNoiseCov = np.diag(
-            (size * np.array([0.05, 0.05, 0.08, 0.08], np.float32)) ** 2
-        )
-        self._filter.errorCovPost = np.diag(
-            (size * np.array([0.05, 0.05, 0.08, 0.08, 2.0, 2.0], np.float32)) ** 2
-        )
+        area = np.float32(max(width, height)) ** 2
+        self._process = area * _PROCESS
+        self._filter.measurementNoiseCov = area * _MEASUREMENT
+        self._filter.errorCovPost = area * _FIRST
+        self._transition = np.eye(6, dtype=np.float32)
         self.box = box
         self._seconds = seconds
 
     def predict(self, seconds: float) -> None:
         elapsed = max(0.0, seconds - self._seconds)
         self._seconds = max(seconds, self._seconds)
-        transition = np.eye(6, dtype=np.float32)
-        transition[0, 4] = transition[1, 5] = elapsed
-        self._filter.transitionMatrix = transition
-        self._filter.processNoiseCov = np.diag(self._process * np.float32(max(elapsed, 1e-3)))
+        self._transition[0, 4] = self._transition[1, 5] = elapsed
+        self._filter.transitionMatrix = self._transition
+        self._filter.processNoiseCov = self._process * np.float32(max(elapsed, 1e-3))
         self._set(self._filter.predict())
 
     def correct(self, box: Region) -> None:
@@ -93,12 +98,12 @@ class _Motion:
 
     def ahead(self, seconds: float) -> Region:
         elapsed = max(0.0, seconds - self._seconds)
-        dx, dy = (float(v) * elapsed for v in self._filter.statePost[4:, 0])
+        dx, dy = (speed * elapsed for speed in self._filter.statePost[4:, 0].tolist())
         left, top, right, bottom = self.box
         return left + dx, top + dy, right + dx, bottom + dy
 
     def _set(self, state: NDArray[Any]) -> None:
-        x, y, width, height = (float(v) for v in state[:4, 0])
+        x, y, width, height = state[:4, 0].tolist()
         width, height = max(width, 1.0), max(height, 1.0)
         self.box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
 
@@ -181,31 +186,20 @@ def _match(
         _grown(np.array([t.predicted for t in tracks], np.float64), grown),
         _grown(np.array([f.box for f in faces], np.float64), grown),
     )
+    rows, columns = (overlap >= limits.TRACK_MIN_IOU).nonzero()
+    near = zip((-overlap[rows, columns]).tolist(), rows.tolist(), columns.tolist(), strict=True)
     pairs: list[tuple[Track, Face]] = []
-    free_tracks, free_faces = set(range(len(tracks))), set(range(len(faces)))
-    for flat in np.argsort(-overlap, axis=None, kind="stable"):
-        t, f = divmod(int(flat), len(faces))
-        if overlap[t, f] < limits.TRACK_MIN_IOU:
-            break
+    free_tracks, free_faces = dict(enumerate(tracks)), dict(enumerate(faces))
+    for _, t, f in sorted(near):
         if t in free_tracks and f in free_faces:
-            pairs.append((tracks[t], faces[f]))
-            free_tracks.discard(t)
-            free_faces.discard(f)
-    return pairs, [tracks[t] for t in sorted(free_tracks)], [faces[f] for f in sorted(free_faces)]
-
-
-def iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return (n, m) overlaps, 0 to 1, of (n, 4) and (m, 4) boxes: intersection over union."""
-    top_left = np.maximum(a[:, None, :2], b[None, :, :2])
-    bottom_right = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    common = np.prod(np.clip(bottom_right - top_left, 0, None), axis=2)
-    areas = [np.prod(x[:, 2:] - x[:, :2], axis=1) for x in (a, b)]
-    union = areas[0][:, None] + areas[1][None, :] - common
-    return np.asarray(common / np.maximum(union, 1e-9))
+            pairs.append((free_tracks.pop(t), free_faces.pop(f)))
+    return pairs, list(free_tracks.values()), list(free_faces.values())
 
 
 def _grown(boxes: NDArray[np.float64], share: float) -> NDArray[np.float64]:
     """Return (n, 4) boxes with a share of their size added on each side."""
+    if not share:
+        return boxes
     margin = share * (boxes[:, 2:] - boxes[:, :2])
     return np.hstack([boxes[:, :2] - margin, boxes[:, 2:] + margin])
 

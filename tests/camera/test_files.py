@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from edge import limits
 from edge.camera import folder
+from edge.camera.base import Frame
 from edge.camera.file import VideoFile
 from edge.camera.folder import Folder
 from edge.errors import CameraUnavailable, FrameError
@@ -30,6 +31,11 @@ def picture(number, width=160, height=120):
 
 def number(image):
     return round(float(image[20:-20, 10 : image.shape[1] // 2 - 10].mean()))
+
+
+def kept(camera):
+    """A copy of every frame: the next one is written over it."""
+    return [Frame(f.image.copy(), f.index, f.seconds) for f in camera.frames()]
 
 
 def write(path, numbers, codec="MJPG", fps=20.0):
@@ -48,7 +54,7 @@ def write(path, numbers, codec="MJPG", fps=20.0):
 )
 def test_every_frame_in_order_with_its_time(tmp_path, name, codec):
     camera = VideoFile(write(tmp_path / name, range(40, 100, 2), codec))
-    frames = list(camera.frames())
+    frames = kept(camera)
     assert not camera.live
     assert (camera.state, camera.corrupt, camera.declared) == ("ok", 0, 30)
     assert [f.index for f in frames] == list(range(30))
@@ -69,7 +75,7 @@ def test_frames_that_are_damaged_leave_a_gap_and_the_rest_comes(tmp_path, caplog
         content[chunk + 8 : chunk + 8 + length] = bytes(length)
     path.write_bytes(content)
     camera = VideoFile(path)
-    frames = list(camera.frames())
+    frames = kept(camera)
     assert [f.index for f in frames] == [*range(9), *range(11, 30)]
     assert [f.seconds * 20 for f in frames] == pytest.approx([f.index for f in frames])
     assert camera.corrupt == 2
@@ -90,7 +96,7 @@ def test_zeros_in_the_middle_cost_frames_but_never_the_rest_or_the_order(
     content[third : third + length] = bytes(length)
     path.write_bytes(content)
     camera = VideoFile(path)
-    frames = list(camera.frames())
+    frames = kept(camera)
     assert 15 <= len(frames) < 30
     for earlier, later in pairwise(frames):
         assert earlier.index < later.index
@@ -107,7 +113,7 @@ def test_a_clip_cut_short_gives_what_it_has_and_says_what_is_missing(tmp_path, c
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
     camera = VideoFile(path)
-    frames = list(camera.frames())
+    frames = kept(camera)
     assert 5 < len(frames) < 25
     assert [f.index for f in frames] == list(range(len(frames)))
     assert camera.state == f"cut short or damaged: {len(frames)} of 30 frames could be decoded"
@@ -122,6 +128,13 @@ def test_what_is_no_video_is_refused_with_what_to_do(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(CameraUnavailable, match="is it whole"):
         VideoFile(path)
+
+
+def test_a_picture_that_is_read_too_late_is_refused_and_not_another(tmp_path):
+    first, second = list(VideoFile(write(tmp_path / "a.avi", (40, 90))).frames())
+    for frame in (first, second):
+        with pytest.raises(FrameError, match="when the next one had been taken"):
+            frame.reduced(64)
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
@@ -143,7 +156,7 @@ def test_pictures_of_a_folder_come_in_natural_order(tmp_path):
         cv2.imwrite(str(tmp_path / name), picture(value))
     (tmp_path / "notes.txt").write_text("no picture")
     camera = Folder(tmp_path)
-    frames = list(camera.frames())
+    frames = kept(camera)
     assert [number(f.image) for f in frames] == pytest.approx([40, 60, 80, 100], abs=3)
     assert [f.seconds for f in frames] == [i / limits.FOLDER_FPS for i in range(4)]
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from demo.broker import free_port
 from edge import limits
 from edge.errors import ConfigError, FormatError
-from edge.health.metrics import MetricsServer
 from edge.health.notify import ServiceManager
+from edge.health.prometheus import MetricsServer
 from edge.health.sensors import hottest, throttled
 from edge.health.telemetry import Monitor, TemperatureClass
 from edge.protocol import status
@@ -135,7 +135,7 @@ def test_room_is_told_by_class(tmp_path, monkeypatch):
 
 TELEMETRY = Telemetry(
     time="2026-05-04T10:15:30.250+00:00", uptime_s=60, frames="ok", temperature="hot",
-    throttled=("throttled",), events_waiting=3, disk="ok",
+    throttled=("throttled",), events_waiting=3, effort="eased", disk="ok",
 )  # fmt: skip
 
 
@@ -179,6 +179,7 @@ def test_the_same_is_served_to_prometheus_and_nothing_of_the_process():
         "lethe_uptime_seconds 60.0", "lethe_events_waiting 3.0",
         'lethe_frames{lethe_frames="ok"} 1.0',
         'lethe_temperature{lethe_temperature="hot"} 1.0', "lethe_throttled 1.0",
+        'lethe_effort{lethe_effort="eased"} 1.0',
     } <= lines  # fmt: skip
     assert all(line.startswith("lethe_") for line in lines)
     for never in ("cpu", "memory", "process", "faces", "tracks", "latency", "gc_"):

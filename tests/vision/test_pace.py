@@ -68,3 +68,20 @@ def test_at_25_frames_a_second_a_face_that_lacks_views_is_looked_for_in_every_ot
     situation = {"cut": False, "moved": True, "need": Need.DECIDING}
     looks = [pace.effort(i / 25, **situation) is not Effort.NONE for i in range(25)]
     assert looks == [i % 2 == 0 for i in range(25)]
+
+
+@given(steps)
+def test_only_what_nobody_is_in_is_not_compared_and_never_for_longer_than_the_gate(script):
+    """What is not due would have been no look; with a track alive each frame is due."""
+    pace, seconds, compared, looked = Pace(), 0.0, float("-inf"), float("-inf")
+    for elapsed, situation in script:
+        seconds += elapsed
+        if pace.due(seconds, situation["need"]):
+            if pace.effort(seconds, **situation) is not Effort.NONE:
+                looked = seconds
+            compared = seconds
+        else:
+            assert situation["need"] is Need.NOBODY
+            assert (
+                seconds - compared < limits.LOOK_GATE_S or seconds - looked < limits.LOOK_MOVING_S
+            )

@@ -3,8 +3,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge import limits
-from edge.vision.faces import Face
-from edge.vision.track import Tracker, iou
+from edge.vision.faces import Face, iou
+from edge.vision.track import Tracker
 
 FPS = 25.0
 

@@ -118,9 +118,9 @@ def publish(
 @app.command(
     epilog="""\b
 Examples:
-  ./lethe ota rollout my-fleet lethe-raspberrypi --percent 50
-  ./lethe ota rollout my-fleet lethe-raspberrypi --halt "picture upside down"
-  ./lethe ota rollout my-fleet lethe-raspberrypi --resume --retry
+  ./lethe ota rollout my-fleet lethe-raspberrypi4 --percent 50
+  ./lethe ota rollout my-fleet lethe-raspberrypi4 --halt "picture upside down"
+  ./lethe ota rollout my-fleet lethe-raspberrypi4 --resume --retry
 """
 )
 def rollout(

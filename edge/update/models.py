@@ -161,13 +161,11 @@ class ModelUpdates:
         Raises:
             StorageUnavailable: the disk takes nothing; what is in use stays.
         """
-        with self._wake:
-            pending, announced, known = self._pending, self._announced, self._known
-        if not known:
+        if not self._known:
             return
-        if pending is not None:
+        if (pending := self._pending) is not None:
             self._examine(*pending)
-        active = self._store.active
+        announced, active = self._announced, self._store.active  # it may be another by now
         if announced is None:
             if active is not None and not self._candidate():
                 self._store.put_away()
@@ -177,7 +175,7 @@ class ModelUpdates:
             return
         if (rejected := self._store.rejected(announced)) is not None:
             self._say(rejected.state, rejected.reason)
-        elif self._ready is not None:
+        elif self._ready is not None and self._ready[0] == announced:
             self._use(*self._ready)
 
     def _examine(self, sha256: str, content: bytes) -> None:

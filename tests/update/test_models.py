@@ -83,6 +83,10 @@ class Device:
         self.follow()
 
     def follow(self, *, nothing=False):
+        self.updates.follow(self.view(nothing=nothing))
+        self.updates.step()
+
+    def view(self, *, nothing=False):
         device = self
 
         class View:
@@ -96,8 +100,7 @@ class Device:
                 device.fetched += 1
                 return device.content
 
-        self.updates.follow(View())
-        self.updates.step()
+        return View()
 
     @property
     def sha256(self):
@@ -308,6 +311,23 @@ def test_models_that_are_withdrawn_give_way_to_the_shipped_ones(device, quick):
     assert device.restarts == 2
     device.start()
     assert (device.loaded, device.told.active) == (SHIPPED, "shipped")
+
+
+def test_models_that_are_replaced_while_they_are_tried_out_are_not_used(device, monkeypatch):
+    first = model_bundle.encode(shipped())
+    second = model_bundle.encode(shipped(defaults={"embedder": EMBEDDER, "detector": DETECTOR}))
+    rejected = hashlib.sha256(second).hexdigest()
+    device.store.reject(rejected, "refused", "known to be bad")
+    announced = iter([second])
+
+    def meanwhile(*_, **__):
+        device.content = next(announced)
+        device.updates.follow(device.view())
+
+    monkeypatch.setattr(ModelStore, "try_out", meanwhile)
+    device.announce(first)
+    assert device.restarts == 0
+    assert (device.told.state, device.told.reason) == ("refused", "known to be bad")
 
 
 def test_newer_models_take_the_place_of_those_before(device, quick):

@@ -21,8 +21,12 @@ from hil_tests.strategy import BOUND_TO_US, DeviceStrategy, RigError, Status
 UNIT = """[Unit]
 Description=Shell for tests, from outside
 DefaultDependencies=no
+Conflicts=shutdown.target
+Before=shutdown.target
 StartLimitIntervalSec=0
 [Service]
+# An interactive shell ignores SIGTERM, and a restart would wait for it.
+KillSignal=SIGHUP
 # Opened once, both ways: a port takes one opener.
 ExecStart=/bin/sh -c 'PS1="rig> " exec sh -i <>/dev/virtio-ports/lethe.shell >&0 2>&1'
 Restart=always

@@ -88,41 +88,81 @@ def refused(device, bundle, reason):
     return next(line for line in said.splitlines() if re.search(reason, line)).strip()[:300]
 
 
-@pytest.mark.shows("An announced update keeps list, keys and outbox; then the main job is done")
-def test_update_keeps_what_is_on_the_data_partition(looking, site, versions, measure, request):
-    planted = request.config.getoption("plants").split(",")
-    faults = [PLANTS[name] for name in planted if name and PLANTS[name].in_update]
+def planted(versions, request, version):
+    """A bundle of a whole version, with the faults that the rig is to find."""
+    names = request.config.getoption("plants").split(",")
+    faults = [PLANTS[name] for name in names if name and PLANTS[name].in_update]
 
     def plant(image):
         for fault in faults:
             fault.into(image, versions.work)
 
-    good = versions.bundle("9.0.5" if faults else "9.0.0", plant=plant)
+    return versions.bundle(version, plant=plant)
+
+
+def witness(device):
+    """Leave something on the data partition; return what is there."""
+    device.run("echo kept >/data/lethe/witness && chown lethe /data/lethe/witness")
+    return data_state(device)
+
+
+def runs_in_the_other_slot(device, slot, version, before):
+    """The new version was started, is kept, and all that has to outlive it is there."""
+    device.strategy.status = Status.shell
+    device.strategy.await_shell()
+    assert device.slot() == slot
+    device.start()
+    assert f"VERSION_ID={version}" in device.run("cat /usr/lib/os-release")
+    assert device.run(f"fw_printenv -n BOOT_{slot}_LEFT").strip() == "3", "marked good"
+    assert data_state(device) == before
+
+
+def does_its_main_job(site, measure):
+    """The list is in force again, and no event was lost."""
+    in_force = site.owner.owned.version
+    site.until(lambda: site.in_force() == in_force, 1800, "the list in force in the new version")
+    measure("candidate in the new version after", site.await_candidate(1800), "s")
+    assert all(one.received.skipped is None for one in site.heard), "no event was lost"
+
+
+@pytest.mark.shows("An update by hand keeps list, keys and outbox; then the main job is done")
+def test_update_keeps_what_is_on_the_data_partition(looking, site, versions, measure, request):
+    good = planted(versions, request, "9.0.0")
     other = "B" if looking.slot() == "A" else "A"
-    version = good.name.partition("-")[0]
-    looking.run("echo kept >/data/lethe/witness && chown lethe /data/lethe/witness")
-    before = data_state(looking)
+    looking.run("systemctl stop lethe.service", timeout=600)
+    before = witness(looking)
+    bring(looking, site, good)
+    begun = time.monotonic()
+    install(looking, good)
+    measure("installation", time.monotonic() - begun, "s")
+    assert looking.run("fw_printenv -n BOOT_ORDER").split()[0] == other
+    assert data_state(looking) == before
+    begun = time.monotonic()
+    with looking.restart():
+        looking.expect(f"lethe: starting slot {other}", 1800)
+    runs_in_the_other_slot(looking, other, "9.0.0", before)
+    measure("restart to kept", time.monotonic() - begun, "s")
+    looking.run(f"rm -rf {BUNDLES}")
+    does_its_main_job(site, measure)
+
+
+@pytest.mark.shows("An announced update is fetched, installed, started and kept by itself")
+def test_an_announced_update(looking, site, versions, measure, request):
+    version = "9.0.1"
+    good = planted(versions, request, version)
+    other = "B" if looking.slot() == "A" else "A"
+    before = witness(looking)
     looking.strategy.mark()
     begun = time.monotonic()
     site.announce(good, versions.record.compatible, version)
-    states = follow(site, "restarting", 3600)
-    for state, at in states.items():
+    for state, at in follow(site, "restarting", 4 * 3600).items():
         measure(f"announced to {state}", at - begun, "s")
     looking.expect(f"lethe: starting slot {other}", 1800)
-    looking.strategy.status = Status.shell
-    looking.strategy.await_shell()
-    assert looking.slot() == other
-    looking.start()
+    runs_in_the_other_slot(looking, other, version, before)
     measure("announced to kept", time.monotonic() - begun, "s")
-    assert f"VERSION_ID={version}" in looking.run("cat /usr/lib/os-release")
-    assert looking.run(f"fw_printenv -n BOOT_{other}_LEFT").strip() == "3", "marked good"
-    assert data_state(looking) == before
-    in_force = site.owner.owned.version
-    site.until(lambda: site.in_force() == in_force, 1800, "the list in force in the new version")
     site.until(lambda: site.updates[-1][1].software.state == "current", 900, "it says so upstream")
     assert site.updates[-1][1].software.version == version
-    measure("candidate in the new version after", site.await_candidate(1800), "s")
-    assert all(one.received.skipped is None for one in site.heard), "no event was lost"
+    does_its_main_job(site, measure)
 
 
 def follow(site, last, timeout):

@@ -55,6 +55,24 @@ def pictures_of(clip, empty):
     return pictures
 
 
+def end_after(device, seconds):
+    """Let a device run for a while from when it has taken everything that is signed."""
+    told, sample = [], device._monitor.sample
+
+    def counted(*figures):
+        if (telemetry := sample(*figures)) is not None:
+            told.append(telemetry)
+        return telemetry
+
+    device._monitor.sample = counted
+    while device._lists.current() is None or "disk" not in device._trust._reasons:
+        time.sleep(0.05)
+    until = time.monotonic() + seconds
+    while time.monotonic() < until or len(told) < 4:
+        time.sleep(0.05)
+    device.stop()
+
+
 def main():
     file, clip, seconds, *empty = sys.argv[1:]
     pictures = pictures_of(clip, empty)
@@ -64,10 +82,8 @@ def main():
     settings = msgspec.structs.replace(settings, telemetry=telemetry)
     app.open_camera = lambda _config: LiveCamera("replay", lambda: Replay(pictures))
     device = app.Device(settings)
-    timer = threading.Timer(float(seconds), device.stop)
-    timer.start()
+    threading.Thread(target=end_after, args=(device, float(seconds)), daemon=True).start()
     report = device.run()
-    timer.cancel()
     sys.stdout.write(f"{report.counters.faces} {report.counters.frames}\n")
 
 

@@ -162,7 +162,11 @@ def test_without_a_match_nothing_about_people_leaves_the_device(tmp_path, clip, 
         assert set(status) <= {"state", "software", "list", "stopped", "accelerators", "reasons"}
         assert not status.get("accelerators")
         assert set(status["list"] or {}) <= {"id", "version", "expires", "index"}
-        assert not any(char.isdigit() for reason in status["reasons"] for char in reason), status
+        # Where the machine is slow these two name their limit, which is the same for everybody.
+        said = " ".join(status["reasons"])
+        for limit in (f"{limits.FETCH_S:g} s", f"{limits.CAMERA_STALL_S:.0f} s"):
+            said = said.replace(limit, "")
+        assert not any(char.isdigit() for char in said), status
     # Nor is there anything hidden in between: what else was sent asks for topics, by their names.
     told = len(events[0]) + sum(map(len, (*telemetry, *updates, *reported)))
     assert len(recorder.sent) - told < 3000

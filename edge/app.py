@@ -57,7 +57,7 @@ from edge.watchlist.gallery import Gallery
 from edge.watchlist.store import ListStore
 from edge.watchlist.sync import Senses, Watchlists
 from edge.watchlist.transport import ListTransport
-from edge.watchlist.upkeep import retire_others
+from edge.watchlist.upkeep import keep_the_order, retire_others
 
 log = logging.getLogger(__name__)
 
@@ -239,6 +239,8 @@ class Device:
         device, wanted = self._config.device, self._config.watchlist
         key = storage_key(folder.parent)
         log.info("lists are kept under a key that is held by: %s", key.held_by)
+        store = ListStore(folder / wanted.id, wanted.id, key.key)
+        keep_the_order(folder, store, key.key)
         retire_others(folder, wanted.id, key.key, self._clock.read(), self._give_receipt)
         return Watchlists(
             Place(
@@ -250,7 +252,7 @@ class Device:
                 dimension=self._vision.dimension,
                 tightening=tightening(wanted),
             ),
-            ListStore(folder / wanted.id, wanted.id, key.key),
+            store,
             Senses(
                 time=self._clock.read,
                 where=self._position.fix,

@@ -169,6 +169,29 @@ class Upkeep:
         )  # fmt: skip
 
 
+def keep_the_order(folder: Path, store: ListStore, key: bytes) -> None:
+    """Have an order to stop hold for the list that a device obeys now, if it came before.
+
+    It is the device that was stopped: another list, by its file or by the fleet, lifts nothing.
+
+    Args:
+        folder: holds a folder for each list.
+        store: of the list it obeys now.
+        key: the device's storage key.
+
+    Raises:
+        StorageUnavailable: that cannot be written down; the order is where it was.
+    """
+    for path in sorted(folder.iterdir()):
+        if path.name == store.list_id or not (path / LIFE).is_file():
+            continue
+        other = ListStore(path, path.name, key)
+        if other.life.stopped:
+            if not store.life.stopped:
+                store.order(other.life.stopped)
+            other.order("")
+
+
 def retire_others(
     folder: Path, list_id: str, key: bytes, time: Time, give_receipt: GiveReceipt
 ) -> None:

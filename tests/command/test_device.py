@@ -204,6 +204,18 @@ def test_a_stop_survives_sigkill_and_a_resume_brings_the_list_back(stage, clip):
         stage.looking()
 
 
+def test_another_list_lifts_no_stop(stage, clip):
+    with process(stage, clip):
+        stage.looking()
+        ((state, _),) = stage.give(Stop())
+        assert state == "done"
+    stage.statuses.clear()
+    obeyed = stage.path.read_text("utf-8")
+    stage.path.write_text(obeyed.replace('id = "gate"', 'id = "yard"'), "utf-8")
+    with process(stage, clip):
+        stage.until(lambda status: status["state"] == "online" and status["stopped"])
+
+
 def test_a_preview_a_blink_and_a_self_test_beside_the_stream(stage, clip):
     frames = queue.SimpleQueue()
     blink = stage.folder / "blink"

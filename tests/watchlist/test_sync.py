@@ -22,7 +22,7 @@ from edge.watchlist import store as storing
 from edge.watchlist.place import Fix
 from edge.watchlist.store import ListStore
 from edge.watchlist.sync import NO_LIST
-from edge.watchlist.upkeep import retire_others
+from edge.watchlist.upkeep import keep_the_order, retire_others
 from tests.watchlist.lists import KEY, STORAGE_KEY, A, B, Device, delivery, listing, vouched
 from tests.watchlist.test_authorisation import (
     LIST,
@@ -645,6 +645,34 @@ def test_lists_that_are_no_longer_obeyed_are_destroyed(tmp_path):
     assert not [*(folder / "lost+found").iterdir()]
     retire_others(folder, "gate", STORAGE_KEY, device.time(), device.receipts)
     assert len(device.receipts.given) == 1
+
+
+def test_an_order_to_stop_is_the_devices_whichever_list_it_obeys(tmp_path):
+    def obey(list_id):
+        store = ListStore(tmp_path / list_id, list_id, STORAGE_KEY)
+        keep_the_order(tmp_path, store, STORAGE_KEY)
+        return store
+
+    obey("gate").order("operator 4f1d: a visitor asked")
+    (tmp_path / "lost+found").mkdir()
+    for list_id in ("yard", "yard", "gate", "yard"):
+        assert obey(list_id).life.stopped == "operator 4f1d: a visitor asked"
+    obey("yard").order("")
+    assert [obey(list_id).life.stopped for list_id in ("yard", "gate", "yard")] == ["", "", ""]
+
+
+def test_an_order_to_stop_is_on_the_disk_twice_rather_than_not(tmp_path, monkeypatch):
+    stores = {name: ListStore(tmp_path / name, name, STORAGE_KEY) for name in ("gate", "yard")}
+    stores["gate"].order("an order")
+
+    def full(*_, **__):
+        raise StorageUnavailable("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storing, "write_atomically", full)
+        with pytest.raises(StorageUnavailable):
+            keep_the_order(tmp_path, stores["yard"], STORAGE_KEY)
+    assert ListStore(tmp_path / "gate", "gate", STORAGE_KEY).life.stopped == "an order"
 
 
 # --- A disk that refuses -------------------------------------------------------------------------

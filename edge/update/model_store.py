@@ -224,8 +224,8 @@ class ModelStore:
             StorageUnavailable: that cannot be written.
         """
         active = self._record.active
-        if active is None or active.proven:
-            return None
+        if active is None or active.proven or not active.starts:
+            return None  # without a start they are to be used only: this one shows nothing of them
         proven = msgspec.structs.replace(active, proven=True)
         self._write(active=proven)
         return proven

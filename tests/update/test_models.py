@@ -248,6 +248,16 @@ def test_models_with_which_the_device_does_not_work_are_gone_back_from(device, q
     assert device.told.state == "gone-back"
 
 
+def test_models_are_not_proven_by_a_start_without_them(device, quick):
+    device.announce(shipped())
+    device.updates.works()  # health is looked at once more before the device has ended
+    assert not device.store.active.proven
+    assert device.notes == []
+    device.start()
+    device.updates.works()
+    assert device.store.active.proven
+
+
 def test_models_that_rot_on_the_disk_are_gone_back_from(device, quick):
     device.announce(shipped())
     (device.folder / device.sha256 / "mobilefacenet-192.tflite").write_bytes(b"rot")

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -154,7 +155,8 @@ def _run_tests(
     """Run pytest; return its exit code. Whatever the run made for itself is gone afterwards."""
     work = folder / "work"
     shutil.rmtree(work, ignore_errors=True)
-    (work / "tmp").mkdir(parents=True)
+    work.mkdir(parents=True)
+    temporary = tempfile.mkdtemp(prefix="lethe-hil-")  # short: sockets' names have 108 characters
     files = [f"hil_tests/test_{name}.py" for name in TESTS]
     command: list[str | Path] = [
         python, "-m", "pytest", "-p", "no:cacheprovider", "--lg-env", env.resolve(), "-rA",
@@ -165,7 +167,7 @@ def _run_tests(
         *([] if any(word.startswith("hil_tests/") for word in further) else files),
     ]  # fmt: skip
     surroundings = os.environ | {
-        "LG_IMAGE": str(image), "LG_RUN": str(work), "TMPDIR": str(work / "tmp"),
+        "LG_IMAGE": str(image), "LG_RUN": str(work), "TMPDIR": temporary,
         "PYTHONPATH": str(ROOT),
     }  # fmt: skip
     # In a session of its own: a terminal's Ctrl-C would reach it twice, once by way of us.
@@ -186,3 +188,4 @@ def _run_tests(
         if log.exists():
             shutil.copy2(log, folder / "console.log")
         shutil.rmtree(work)
+        shutil.rmtree(temporary)

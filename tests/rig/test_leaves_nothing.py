@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -53,12 +54,12 @@ def test_a_run_that_is_stopped_leaves_nothing(tmp_path, number):
         pytest.skip("no rig here: sudo ./lethe image build qemu, then ./lethe hil once")
     if shutil.which("qemu-system-aarch64") is None:
         pytest.skip("no QEMU: apt-get install qemu-system-arm qemu-utils")
-    before = around()
+    before, short = around(), tempfile.mkdtemp(prefix="lethe-")  # what a kill leaves in it is ours
     out = tmp_path / "out"
     command = [sys.executable, "-m", "cli.main", "hil", "-k", "first_start", "--image", IMAGE]
     process = subprocess.Popen(
         [*command, "--out", out], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        start_new_session=True,
+        start_new_session=True, env=os.environ | {"TMPDIR": short},
     )  # fmt: skip
     try:
         stop(process, out, number)
@@ -67,6 +68,7 @@ def test_a_run_that_is_stopped_leaves_nothing(tmp_path, number):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(one, signal.SIGKILL)
         process.wait()
+        shutil.rmtree(short)
     assert around() == before
     if number is not signal.SIGKILL:
         assert not (out / "work").exists()
@@ -75,7 +77,12 @@ def test_a_run_that_is_stopped_leaves_nothing(tmp_path, number):
 def stop(process, out, number):
     """Stop a run when its machine has begun, and see that all of its processes end."""
     log = out / "work" / "console.log"
-    until(lambda: log.exists() and log.stat().st_size, "the machine does not start")
+
+    def begun():
+        assert process.poll() is None, "it has ended by itself"
+        return log.exists() and log.stat().st_size
+
+    until(begun, "the machine does not start")
     assert len(whoever_names(str(out))) >= 3, "the command, pytest and QEMU"
     # As from a terminal, where all of them get it; a kill meets the command and pytest only.
     if number is signal.SIGKILL:

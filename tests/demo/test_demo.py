@@ -40,7 +40,8 @@ def test_exactly_the_enrolled_person_is_reported_and_drawn(tmp_path):
     assert match["score"] >= match["threshold"]
     assert match["first_frame"] < match["last_frame"] < summary["frames"] == scene.FRAMES
     assert 0 < summary["embeddings"] < summary["frames"] / 10
-    assert 0 < summary["upstream_bytes"] < 5000
+    # Events, and what the device says of itself: its status, configuration and version.
+    assert 0 < summary["upstream_bytes"] < 10_000
     assert summary["cpu_seconds"] > 0
     assert summary["peak_rss_mb"] > 0
     # In the annotated clip the match can be recognised, and the other cannot.

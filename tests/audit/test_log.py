@@ -259,7 +259,7 @@ def test_whatever_happens_to_the_file_recording_goes_on_and_is_never_silently_wh
         # Only a log that was cut at the end of a line looks whole; the heads in events tell then.
         intact = chain.digests.get(8) == before[21:]
         assert intact or said or content.startswith(changed)
-        assert {f.name for f in chain.findings} <= {"broken"}
+        assert {f.name for f in chain.findings} <= {"broken", "unanchored"}
 
 
 # --- What is recorded when -----------------------------------------------------------------------

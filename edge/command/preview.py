@@ -29,7 +29,7 @@ from edge.camera.base import Frame
 from edge.command.preview_server import PreviewServer
 from edge.command.rules import refusal
 from edge.config import AimConfig
-from edge.errors import FrameError, LetheError
+from edge.errors import FrameError
 from edge.vision.faces import Face, Region
 
 log = logging.getLogger(__name__)
@@ -148,8 +148,9 @@ class Preview:
         self._due = self._steady() + limits.AIM_PERIOD_S
         picture = frame.image.copy()
         with self._wake:
-            self._frame = picture
-            self._wake.notify()
+            if self._session is not None:  # else it has ended meanwhile, and keeps nothing
+                self._frame = picture
+                self._wake.notify()
 
     def begin(self, minutes: int) -> tuple[str, float]:
         """Serve it for so long; one that is on ends before.
@@ -208,10 +209,11 @@ class Preview:
             if image is None:
                 continue
             try:
+                self._show(True)
                 self._picture(image, server, find, recent)
             except FrameError as error:
                 log.debug("preview: %s", error)
-            except LetheError:  # what is not looked through is not shown
+            except Exception:  # what is not looked through is not shown, and nobody else ends it
                 log.exception("the preview ends")
                 self.end()
 

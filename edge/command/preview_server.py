@@ -6,6 +6,7 @@ Linux would take packets for an address from any of its interfaces.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hmac
 import logging
@@ -112,8 +113,24 @@ class PreviewServer:
         class Handler(BaseHTTPRequestHandler):
             """Answers one request; whoever dawdles is let go."""
 
-            timeout = limits.AIM_REQUEST_S
             server_version, sys_version = "Lethe", ""
+
+            def setup(self) -> None:
+                """Begin; a timeout of the socket would begin anew with each letter that comes."""
+                super().setup()
+                self._limit = threading.Timer(limits.AIM_REQUEST_S, self._let_go)
+                self._limit.daemon = True
+                self._limit.start()
+
+            def finish(self) -> None:
+                """End."""
+                self._limit.cancel()
+                with contextlib.suppress(OSError):  # whoever asked has gone
+                    super().finish()
+
+            def _let_go(self) -> None:
+                with contextlib.suppress(OSError):  # it has ended by itself
+                    self.connection.shutdown(socket.SHUT_RDWR)
 
             def do_GET(self) -> None:
                 """Give the page or the picture to whoever knows the path."""

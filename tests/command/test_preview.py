@@ -347,3 +347,66 @@ def test_frames_that_come_while_it_is_looked_through_are_not_waited_for(stage):
         stage.now += 1.0
         stage.preview.offer(frame)
     go.set()
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), MemoryError()])
+def test_it_ends_whatever_happens_while_a_picture_is_made(error):
+    def find(_image, _score):
+        raise error
+
+    stage = Stage(find=find)
+    address, _ = stage.preview.begin(10)
+    stage.now += limits.AIM_PERIOD_S
+    stage.preview.offer(Frame(SCENE, 0, stage.now))
+    until(lambda: stage.ended)
+    assert not stage.preview.on
+    with pytest.raises(urllib.error.URLError):
+        get(address)
+
+
+def test_it_ends_where_people_are_no_longer_shown_that_they_are_looked_at(stage):
+    address, _ = stage.preview.begin(10)
+    stage.picture(address)
+    stage.lamp = IndicatorUnavailable("the lamp does not obey")
+    stage.now += limits.AIM_PERIOD_S
+    stage.preview.offer(Frame(SCENE, 1, stage.now))
+    until(lambda: stage.ended)
+    assert not stage.preview.on
+
+
+def test_a_picture_that_was_under_way_at_the_end_is_not_kept(stage):
+    class Image:
+        def copy(self):
+            stage.preview.end()
+            return SCENE
+
+    stage.preview.begin(10)
+    stage.now += limits.AIM_PERIOD_S
+    stage.preview.offer(SimpleNamespace(image=Image()))
+    assert stage.ended == 1
+    assert stage.preview._frame is None
+
+
+def test_whoever_sends_a_letter_now_and_then_does_not_hold_up_the_end(stage):
+    """A timeout of each read alone would let one client keep the server, and the device's end."""
+    address, _ = stage.preview.begin(10)
+    port = int(address.split(":")[2].split("/")[0])
+    over, gone = threading.Event(), threading.Event()
+    with socket.create_connection(("127.0.0.1", port)) as slow:
+        slow.sendall(b"GET /")
+
+        def dawdle():
+            try:
+                while not over.wait(limits.AIM_REQUEST_S / 8):
+                    slow.sendall(b"x")
+            except OSError:
+                gone.set()
+
+        thread = threading.Thread(target=dawdle)
+        thread.start()
+        try:
+            assert gone.wait(60), "it was let go"
+        finally:
+            over.set()
+            thread.join()
+    stage.preview.end()

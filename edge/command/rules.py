@@ -127,9 +127,14 @@ def _in_order(given: Command, memory: Memory, time: Time) -> None:
 def remember(memory: Memory, obeyed: Command, time: Time) -> Memory:
     """Return what is remembered once a command is obeyed: the last ones, if they are too many."""
     seen = (*_not_void(memory, time), Seen(obeyed.id, obeyed.expires.timestamp()))
+    signed = obeyed.issued.timestamp()
+    if signed > time.now + limits.CLOCK_SKEW_S and not time.doubt:
+        signed = (
+            time.now
+        )  # whoever signed it has a wrong clock: it came after what was signed before
     return msgspec.structs.replace(
         memory,
-        newest=max(memory.newest, obeyed.issued.timestamp()),
+        newest=max(memory.newest, signed),
         seen=seen[-limits.COMMANDS_REMEMBERED :],
     )
 

@@ -116,7 +116,15 @@ def test_a_resume_that_was_held_back_does_not_lift_a_later_stop():
 def test_a_stop_from_a_clock_that_is_years_ahead_does_not_hold_up_what_follows():
     stop = given_command(Stop(), number=2, at=NOW + 10 * 365 * 86400)
     memory = remember(Memory(), stop.command, time())
-    assert judge(RESUME, memory=memory) == "4f1d"
+    assert judge(RESUME, memory=memory) == "reordered", "signed before it came"
+    after = given_command(Resume(), number=3, at=NOW + 1)
+    assert judge(after, memory=memory, at=time(NOW + 1)) == "4f1d"
+
+
+def test_a_stop_while_the_clock_is_in_doubt_counts_as_signed_when_it_says():
+    stop = given_command(Stop(), number=2, at=NOW + 10)
+    memory = remember(Memory(), stop.command, time(NOW - 86400, doubt=DOUBT))
+    assert judge(RESUME, memory=memory, at=time(NOW + 11)) == "reordered"
 
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 400)), max_size=60))

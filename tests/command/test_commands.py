@@ -190,7 +190,7 @@ def test_what_was_remembered_and_is_damaged_lets_nothing_older_pass(stage, damag
     assert stage.answers(3)[-1] == ("resume", "done")
 
 
-def test_on_a_full_disk_a_stop_is_obeyed_and_nothing_else(stage, monkeypatch):
+def test_on_a_full_disk_what_looks_less_is_obeyed_and_nothing_else(stage, monkeypatch):
     def full(*_args, **_options):
         raise StorageUnavailable("disk full")
 
@@ -200,7 +200,13 @@ def test_on_a_full_disk_a_stop_is_obeyed_and_nothing_else(stage, monkeypatch):
     stage.give(Stop(), number=2)
     stage.answers(3)
     assert [each.refusal for each in (stage.sent[0], stage.sent[2])] == ["storage", "replayed"]
-    assert [order for order, _ in stage.done] == [Stop()]
+    stage.give(Aim(minutes=0), number=3)
+    stage.give(Aim(minutes=5), number=4)
+    stage.answers(6)
+    assert sorted((each.order, each.state) for each in stage.sent[3:]) == [
+        ("aim", "accepted"), ("aim", "done"), ("aim", "refused")
+    ]  # fmt: skip
+    assert [order for order, _ in stage.done] == [Stop(), Aim(minutes=0)]
 
 
 def test_a_restart_is_answered_when_it_has_started_again(stage):

@@ -88,3 +88,11 @@ def test_the_hooks_path_is_taken_from_the_files_folder(tmp_path):
     assert config.load(path).device.indicator == f"file:{tmp_path}/armed"
     path.write_text(path.read_text().replace("file:armed", "led:red"))
     assert config.load(path).device.indicator == "led:red"
+
+
+@pytest.mark.parametrize("text", ["a = " + "1" * 5000, "a = " + "[" * 5000, "\ud800", "a = 1 1"])
+def test_what_is_no_toml_is_said_so(tmp_path, text):
+    path = tmp_path / "lethe.toml"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(ConfigError, match="not TOML"):
+        config.load(path)

@@ -20,11 +20,13 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 
 import msgspec
 
 from edge import __version__, limits
 from edge import config as configuration
+from edge.credentials import FOLDER as CREDENTIALS
 from edge.credentials import Credentials, read, read_authorities
 from edge.errors import BadInput, ConfigError, LetheError, StorageUnavailable
 from edge.files import private_folder, read_secret, read_small, write_atomically
@@ -73,6 +75,7 @@ def boot(places: Places, *, now: Callable[[], float]) -> Report:
         The report, which lies on the boot partition as well, if that can be written.
     """
     try:
+        _refuse_links(places.state)
         made = _take(places, now)
     except Refused as error:
         made = Report(
@@ -208,12 +211,33 @@ def _present(places: Places, now: Callable[[], float]) -> Report:
 
 
 def _give_to_owner(state: Path) -> None:
-    """Make the state the device's own user's, whose the folder around it is."""
+    """Make the state the device's own user's, whose the folder around it is.
+
+    That user may have put links there, and may do so at any moment: none is followed, and a file
+    that has another name elsewhere stays whose it is.
+    """
     owner = state.parent.stat()
-    for folder, _, files in os.walk(state):
-        for path in (Path(folder), *(Path(folder, name) for name in files)):
-            if path.lstat().st_uid != owner.st_uid:
-                os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+    for _, _, files, handle in os.fwalk(state, follow_symlinks=False):
+        for name in (".", *files):
+            found = os.stat(name, dir_fd=handle, follow_symlinks=False)
+            if _is_ours(found, owner) or (S_ISREG(found.st_mode) and found.st_nlink > 1):
+                continue
+            os.chown(name, owner.st_uid, owner.st_gid, dir_fd=handle, follow_symlinks=False)
+
+
+def _is_ours(found: os.stat_result, owner: os.stat_result) -> bool:
+    return found.st_uid == owner.st_uid
+
+
+def _refuse_links(state: Path) -> None:
+    """Write as root only where the state is: the device's own user could have it lead elsewhere.
+
+    Raises:
+        StorageUnavailable: the state, or the folder of keys in it, is a link.
+    """
+    for path in (state, state / CREDENTIALS):
+        if path.is_symlink():
+            raise StorageUnavailable(f"{path} is a link: nothing is written there; remove it")
 
 
 def _lay_out(places: Places) -> str:

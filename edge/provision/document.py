@@ -132,6 +132,8 @@ def parse(content: bytes) -> Plan:
         raise Refused([Problem(int(found[1]) if found else 0, "", says + where)]) from error
     except RecursionError as error:
         raise Refused([Problem(0, "", "nested too deeply")]) from error
+    except ValueError as error:  # a number of thousands of digits
+        raise Refused([Problem(0, "", str(error))]) from error
     problems: list[Problem] = []
 
     def wrong(section: str, name: str, says: str) -> None:

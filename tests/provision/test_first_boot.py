@@ -235,6 +235,54 @@ def test_garbage_is_refused_with_reasons(content):
     assert refused.value.problems
 
 
+def test_a_number_that_no_program_reads_is_said_and_the_network_is_laid_out(places, given_file):
+    (places.boot / boot.FILE).write_bytes(given_file)
+    started(places)
+    (places.root / network.NTP).unlink()
+    (places.boot / boot.FILE).write_bytes(given_file + b"\nheight = " + b"1" * 5000)
+    made, _ = started(places)
+    assert made.state == "refused"
+    assert "4300 digits" in made.problems[0]
+    assert (places.root / network.NTP).exists()
+
+
+@pytest.mark.parametrize("name", ["", "tls"])
+def test_roots_part_is_not_led_out_of_the_state(places, given_file, tmp_path, name):
+    """The device's own user can put a link there; what it leads to would become that user's."""
+    (places.boot / boot.FILE).write_bytes(given_file)
+    assert started(places)[0].state == "waiting"
+    link = places.state / name if name else places.state
+    link.rename(tmp_path / "elsewhere")
+    link.symlink_to(tmp_path / "elsewhere")
+    before = {path: path.read_bytes() for path in (tmp_path / "elsewhere").rglob("*.*")}
+    (places.boot / boot.FILE).write_bytes(given_file)
+    made, _ = started(places)
+    assert made.state == "failed"
+    assert "is a link" in made.problems[0]
+    assert before == {path: path.read_bytes() for path in (tmp_path / "elsewhere").rglob("*.*")}
+
+
+def test_only_what_lies_in_the_state_becomes_the_devices(places, monkeypatch, tmp_path):
+    given_away = []
+
+    def chown(path, _uid, _gid, *, dir_fd, follow_symlinks):
+        assert not follow_symlinks
+        given_away.append((str(Path(f"/proc/self/fd/{dir_fd}").readlink()), path))
+
+    monkeypatch.setattr(boot.os, "chown", chown)
+    monkeypatch.setattr(boot, "_is_ours", lambda _found, _owner: False)
+    (places.state / "tls").mkdir()
+    (places.state / "tls" / "next.key").touch()
+    (tmp_path / "roots").touch()
+    (places.state / "second name").hardlink_to(tmp_path / "roots")
+    (places.state / "link").symlink_to(tmp_path)
+    boot._give_to_owner(places.state)
+    state = str(places.state)
+    assert sorted(given_away) == [
+        (state, "."), (f"{state}/tls", "."), (f"{state}/tls", "next.key")
+    ]  # fmt: skip
+
+
 def test_what_is_too_large_is_not_parsed():
     with pytest.raises(Refused, match="at most"):
         parse(b"#" * (limits.MAX_CONFIG_BYTES + 1))

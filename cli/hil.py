@@ -41,7 +41,12 @@ QEMU = ROOT / "hil_tests" / "env" / "qemu.yaml"
 )
 def run(
     context: typer.Context,
-    env: Annotated[Path, typer.Option(help="The rig: a labgrid environment.")] = QEMU,
+    env: Annotated[
+        Path,
+        typer.Option(
+            help="The rig: a labgrid environment.", show_default="hil_tests/env/qemu.yaml"
+        ),
+    ] = QEMU,
     select: Annotated[str, typer.Option("-k", help="Only tests whose name fits.")] = "",
     image: Annotated[
         Path | None, typer.Option(help="Folder of a built image; build/image-TARGET if not given.")

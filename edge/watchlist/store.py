@@ -23,6 +23,7 @@ import logging
 import os
 import secrets
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -264,6 +265,15 @@ class ListStore:
         with self._lock:
             floor = self._life.floor
             self._write_life(stopped=stopped, floor=floor if stopped else lifted(floor))
+
+    def bar(self) -> None:
+        """Note that the version an order to stop ended does not return: it was withdrawn as well.
+
+        Raises:
+            StorageUnavailable: it cannot be written down.
+        """
+        with self._lock:
+            self._write_life(floor=replace(self._life.floor, by_order=False))
 
     def _write_life(self, **changes: object) -> None:
         life = msgspec.structs.replace(self._life, **changes)

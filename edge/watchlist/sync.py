@@ -392,6 +392,9 @@ class Watchlists:
         if not other or reason in (Ending.WITHDRAWN, Ending.STOPPED):  # else its time may come yet
             self._waiting, self._refusal = None, ""
         if ended is None:
+            if reason is Ending.WITHDRAWN and self._floor.by_order:
+                self._floor = replace(self._floor, by_order=False)
+                self._upkeep.bar()
             return
         by_order = reason is Ending.STOPPED
         self._floor = replace(self._floor, ended=True, by_order=by_order)

@@ -44,7 +44,7 @@ class Upkeep:
         self._give_receipt = give_receipt
         self._ended: list[Ended] = []
         self._unsaved: tuple[SealedList, Ended | None, int] | None = None
-        self._damaged = False
+        self._damaged = self._barred = False
         self._look_through = True
         self._retry_at = 0.0
         self.stopped = store.life.stopped
@@ -55,7 +55,7 @@ class Upkeep:
     def owes_an_end(self) -> bool:
         """Whether an order to stop, or an end, would be forgotten by a power cut."""
         unwritten = self.stopped != self._store.life.stopped
-        return bool(self._ended) or self._damaged or unwritten
+        return bool(self._ended) or self._damaged or self._barred or unwritten
 
     def load(self, running: float = 0.0) -> SealedList | None:
         """Return the list at rest, unless the disk refused a moment ago, or refuses now.
@@ -94,6 +94,10 @@ class Upkeep:
         self._ended.append(ended)
         self.unread, self._retry_at = False, 0.0
 
+    def bar(self) -> None:
+        """Have the version that an order to stop ended stay away, when that is lifted too."""
+        self._barred, self._retry_at = True, 0.0
+
     def discard(self) -> None:
         """Have the list at rest removed: it is damaged."""
         self._damaged = True
@@ -111,6 +115,9 @@ class Upkeep:
                 self._store.discard()
                 self._damaged = False
             self._note_ended()
+            if self._barred:
+                self._store.bar()
+                self._barred = False
             self._save()
             if self._store.life.ended or self._look_through:
                 for ended in self._store.destroy():

@@ -76,6 +76,8 @@ class Life(RuleBasedStateMachine):
         if self.held:
             self.receipts.append((self.held[0], reason))
             self.held, self.dead, self.by_order = None, True, reason == "stopped"
+        elif reason == "withdrawn":
+            self.by_order = False
 
     def take(self, offer):
         ours = self.held is not None and offer[:2] == self.held[:2]
@@ -101,7 +103,7 @@ class Life(RuleBasedStateMachine):
     def step(self, work=None):
         if self.stopped:
             self.end("stopped")
-            work = None
+            work = work if work == "withdraw" else None
         if self.in_force and self.over(self.end_of(self.held)):
             self.end(self.died_of(self.held))
         if work == "withdraw":
@@ -155,6 +157,16 @@ class Life(RuleBasedStateMachine):
             self.dead = self.by_order = False
         self.device.settle()
         self.step()
+
+    @precondition(lambda self: self.stopped)
+    @rule(work=st.sampled_from(["withdraw", "restart", "offer"]))
+    def resume_after(self, work):
+        if work == "withdraw":
+            self.withdraw()
+        elif work == "restart":
+            self.restart()
+        self.resume()
+        self.offer(self.last)
 
     @rule(hours=st.integers(1, 30))
     def later(self, hours):

@@ -647,6 +647,19 @@ def test_lists_that_are_no_longer_obeyed_are_destroyed(tmp_path):
     assert len(device.receipts.given) == 1
 
 
+@pytest.mark.parametrize("restart", [False, True])
+def test_what_is_withdrawn_while_stopped_does_not_return_when_that_is_lifted(device, restart):
+    device.offer(GOOD).lists.stop("order")
+    device.withdraw()
+    if restart:
+        device.restart()
+    device.lists.resume()
+    assert device.offer(GOOD).version() is None
+    assert "has ended and was destroyed" in device.said()
+    assert device.restart().offer(GOOD).version() is None
+    assert device.offer(NEXT).version() == 6
+
+
 def test_an_order_to_stop_is_the_devices_whichever_list_it_obeys(tmp_path):
     def obey(list_id):
         store = ListStore(tmp_path / list_id, list_id, STORAGE_KEY)

@@ -185,6 +185,7 @@ class Device:
             clock=self._clock,
             candidate=lambda: self._reports.in_view,
             gallery=self._lists.current,
+            embedder=lambda: self._lists.embedder,
             models=self._models,
             restart=self._restart,
             now=now,

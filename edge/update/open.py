@@ -74,6 +74,7 @@ class Updates:
         clock: Clock,
         candidate: Callable[[], bool],
         gallery: Callable[[], Gallery | None],
+        embedder: Callable[[], str],
         models: ModelStore | None,
         restart: Callable[[], None],
         now: Callable[[], float],
@@ -89,7 +90,8 @@ class Updates:
             diary: where it is recorded.
             clock: for the window.
             candidate: whether somebody on the list is in view.
-            gallery: the list in force.
+            gallery: the list that is looked by at the moment.
+            embedder: which one the list that is held was made with; empty without a list.
             models: that came after the software; None where the configuration names a folder.
             restart: starts the device anew, with other models.
             now: wall clock, seconds since 1970.
@@ -135,11 +137,6 @@ class Updates:
             trust.follow(FOLLOWERS[0], updater.follow)
         self._models: ModelUpdates | None = None
         if models is not None:
-
-            def embedder() -> str:
-                present = gallery()
-                return present.embedder if present else ""
-
             self._models = ModelUpdates(
                 config.update.models,
                 models,

@@ -150,6 +150,14 @@ class Watchlists:
         waiting = self._waiting
         return self._sealed or (waiting.sealed if waiting else None)
 
+    @property
+    def embedder(self) -> str:
+        """Which embedder the list that is held was made with, looked by or not; empty without."""
+        gallery, waiting = self._gallery, self._waiting
+        if gallery is not None:
+            return gallery.embedder
+        return waiting.watchlist.embedder if waiting is not None else ""
+
     def tighten(self, tightening: Tightening) -> None:
         """Go by other limits of the configuration, for the list in force too."""
         with self._wake:

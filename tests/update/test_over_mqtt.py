@@ -51,7 +51,8 @@ class Camera:
             self.config, Machine(system.root), self.link, self.trust,
             key=device_key(state), diary=self.diary,
             clock=Clock(state / "time.json", source=lambda: "test"),
-            candidate=lambda: False, gallery=lambda: None, models=None, restart=lambda: None,
+            candidate=lambda: False, gallery=lambda: None,
+            embedder=lambda: "", models=None, restart=lambda: None,
             now=time.time,
         )  # fmt: skip
         self._closing = threading.Event()

@@ -648,6 +648,18 @@ def test_lists_that_are_no_longer_obeyed_are_destroyed(tmp_path):
 
 
 @pytest.mark.parametrize("restart", [False, True])
+def test_a_list_that_is_held_has_its_embedder_also_while_nobody_is_looked_for(device, restart):
+    """Models of another one would have it destroyed at the next start: they wait for it."""
+    assert device.lists.embedder == ""
+    device.offer(GOOD).doubt = "no NTP since the start"
+    if restart:
+        device.restart()
+    assert device.settle().version() is None
+    assert device.lists.embedder == GOOD.watchlist.embedder
+    assert device.withdraw().lists.embedder == ""
+
+
+@pytest.mark.parametrize("restart", [False, True])
 def test_what_is_withdrawn_while_stopped_does_not_return_when_that_is_lifted(device, restart):
     device.offer(GOOD).lists.stop("order")
     device.withdraw()

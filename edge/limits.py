@@ -34,8 +34,7 @@ MAX_DELEGATIONS = 16
 MAX_VERSION_STEP = 1_000_000
 """A fleet takes no version of a list that skips more: two years of one every minute."""
 FETCH_TOPICS = 64
-"""Topics asked for in one packet. Their messages wait in the broker's queue for this device:
-a mosquitto as it comes drops what exceeds 1,000."""
+"""Topics asked for in one packet: a mosquitto as it comes queues 1,000 for a device, no more."""
 FETCH_S = 20.0
 """A broker that delivers nothing for so long has failed the fetch."""
 TRUST_RETRY_FIRST_S = 5.0
@@ -316,8 +315,7 @@ CONFIG_REASON_CHARS = 512
 CONFIG_TRIAL_S = 60.0
 """A configuration that needed a restart has so long to show that frames are judged with it."""
 CONFIG_TRIAL_STARTS = 3
-"""Starts with it that may end unproven, for instance by a power cut, before it is gone back from.
-Below the five that systemd allows in ten minutes (lethe.service)."""
+"""Starts with it that may end unproven; below systemd's five in ten minutes (lethe.service)."""
 CONFIG_RESTART_S = 30.0
 """A device that is to be made anew has so long to end; what hangs then is cut off."""
 CONFIG_BINS_BITS = 6
@@ -401,6 +399,8 @@ UPDATE_FAILURES_KEPT = 16
 MAX_UPDATE_RECORD_BYTES = 64 * 1024
 UPDATE_INSTALL_S = 3600.0
 """An installation that gives no result for so long has failed; under emulation it takes minutes."""
+UPDATE_INSTALL_CUTS = 3
+"""In so many installations of one bundle the machine may go down before it is to blame."""
 MAX_MODEL_FILES = 64
 MODEL_TRIAL_S = 120.0
 """New models have so long for the self-test."""

@@ -47,6 +47,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         attempt: of its announcement.
         before: the version that ran when it began.
         boot: which start of the machine that was.
+        cuts: in how many installations of the bundle the machine has gone down.
         failures: bundles that were tried in vain, the newest last.
     """
 
@@ -56,6 +57,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     attempt: int = 0
     before: str = ""
     boot: str = ""
+    cuts: int = 0
     failures: tuple[Failure, ...] = ()
 
 
@@ -277,6 +279,7 @@ class Updater:
                 attempt=announced.attempt,
                 before=self._machine.release("VERSION_ID"),
                 boot=self._machine.boot,
+                cuts=self._record.cuts if self._record.sha256 == announced.sha256 else 0,
                 failures=self._record.failures,
             )
         )
@@ -358,7 +361,11 @@ class Updater:
         elif machine.boot == record.boot:  # only the device itself was started anew
             state = "restarting" if record.phase == "restarting" else "installing"
         elif record.phase == "installing":  # the power was cut in it; the bundle is still there
-            self._write(Record(failures=record.failures))
+            cuts = record.cuts + 1
+            if cuts < limits.UPDATE_INSTALL_CUTS:
+                self._write(msgspec.structs.replace(record, phase="none", cuts=cuts))
+            else:
+                self._fail("failed", f"the machine went down in {cuts} installations")
             return
         else:
             self._fail("gone-back", machine.gone_back(record.version))

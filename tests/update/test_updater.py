@@ -376,6 +376,20 @@ def test_a_power_cut_while_installing_installs_again(device, good):
     assert len(device.server.requests) == 1, "what was fetched is still there"
 
 
+def test_a_machine_that_goes_down_with_each_installation_has_failed(device, good):
+    device.announce(good)
+    for _ in range(limits.UPDATE_INSTALL_CUTS):
+        device.updater.step()
+        assert device.updater._record.phase == "installing"
+        (device.system.root / "var/lib/lethe/update/request").unlink()
+        device.boots("1.0.0")
+    state, reason = device.go()
+    assert (state, reason) == ("failed", "the machine went down in 3 installations")
+    device.boots("1.0.0")
+    assert device.go()[0] == "failed", "and is not tried again"
+    assert device.system.called() == []
+
+
 def test_a_power_cut_after_the_installation_starts_the_new_version(device, good):
     device.announce(good)
     device.updater.step()

@@ -57,7 +57,9 @@ def test_a_body_worn_camera_shows_what_it_does_and_asks_where_it_is():
         config.parse(document({**WORN, "position": [47.0, 8.0]}))
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "a/b", "a b", "a+", "#", "x" * 65])
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", ".hidden", "a/b", "a b", "a+", "#", "x" * 65, "gate\n"]
+)
 def test_a_name_is_also_that_of_a_folder_and_part_of_a_topic(name):
     """A list called ".." would have the device's state swept as if it were a list's."""
     for broken in (document({"id": name}), document(watchlist={"id": name})):

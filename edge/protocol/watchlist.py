@@ -19,7 +19,7 @@ from edge import limits
 from edge.errors import IndexRefused
 
 Seconds = Annotated[int, Meta(ge=0, le=2**40)]
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$")]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$(?!\n)")]
 """Of a list, a device, a person who signs; it may become the name of a folder, so not ".."."""
 EntryId = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
 

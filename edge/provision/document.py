@@ -30,7 +30,7 @@ from edge.provision.network import NetworkConfig
 EXAMPLE_TOKEN = "A" * 32
 STATE_DIR, CLIENT = "/var/lib/lethe/state", "/var/lib/lethe/state/tls/client.pem"
 ROOT_FILE, CA_FILE = "root.json", "ca.pem"
-_NAME = r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$"
+_NAME = r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$(?!\n)"
 """`edge.protocol.watchlist.Name`, which few people read."""
 _NOT_HERE = {
     ("device", "state_dir"): "the image has a place for it",
@@ -206,7 +206,7 @@ def _section(value: Any, section: str, kind: Any, wrong: Any) -> Any:  # noqa: A
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         says, _, path = str(error).partition(" - at `$")
-        says = says.replace(f"matching regex '{_NAME}'", "of 1 to 64 letters, digits, . _ or -")
+        says = says.replace(f"matching regex {_NAME!r}", "of 1 to 64 letters, digits, . _ or -")
         names = re.findall(r"[A-Za-z_]+", path.partition("`")[0])
         named = re.search(r"(?:unknown|required) field `([a-z_]+)`", says)
         name = names[0] if names else (named[1] if named else "")

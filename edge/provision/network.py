@@ -14,7 +14,7 @@ from msgspec import Meta
 from edge.errors import ConfigError
 
 _Address = Annotated[str, Meta(min_length=2, max_length=64)]
-_Host = Annotated[str, Meta(pattern=r"^[A-Za-z0-9.:-]{1,253}$")]
+_Host = Annotated[str, Meta(pattern=r"^[A-Za-z0-9.:-]{1,253}$(?!\n)")]
 NETWORK, NTP = "run/systemd/network/10-lethe.network", "run/systemd/timesyncd.conf.d/lethe.conf"
 IWD = "var/lib/iwd"
 
@@ -64,7 +64,7 @@ class NetworkConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         ):  # fmt: skip
             try:
                 if value is not None:
-                    read(value)
+                    read(value if value.isprintable() else "")  # a scope may hold anything
             except ValueError:
                 form = "192.0.2.10/24" if name == "address" else "192.0.2.1"
                 return name, f"{value!r} is no address; one looks like {form}"

@@ -365,6 +365,11 @@ def test_a_network_that_contradicts_itself(section, field):
         network.files(wanted)
 
 
+def test_an_address_adds_no_lines_to_what_it_is_written_into():
+    wanted = NetworkConfig(address="192.0.2.1/24", dns=("fe80::1%\nDNSSEC=no",))
+    assert wanted.trouble()[0] == "dns"
+
+
 def test_a_fixed_address():
     made = network.files(
         NetworkConfig(address="192.0.2.10/24", gateway="192.0.2.1", dns=("192.0.2.2",))

@@ -24,8 +24,9 @@ from tests.kit import DATA, make_owner, publish, recording_proxy, write_config
 ROOT = Path(__file__).resolve().parents[1]
 STRACE = shutil.which("strace")
 CALLS = "openat,open,creat,mkdir,mkdirat,rename,renameat,renameat2,link,linkat,symlinkat,connect"
-CLOCKED = {"time", "expirytime", "expires", "signature", "audithead", "head"}
-"""Fields that hold a time, or a hash or signature over one. (The lists were issued seconds apart.)
+CLOCKED = {"time", "expirytime", "expires", "signature", "audithead", "head", "events_waiting"}
+"""Fields that hold a time, a hash or signature over one, or what the broker has not answered yet.
+(The lists were issued seconds apart.)
 
 What the audit log holds is compared as such."""
 

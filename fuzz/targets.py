@@ -28,6 +28,7 @@ from edge.protocol import (
 from edge.settings import layers
 from fleet.archive import unwrap
 from fleet.ledger import Keys, Ledger, Refused
+from fuzz import list_targets
 
 _KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 _KEYS = Keys(named={"camera-1": _KEY.public_key()})
@@ -138,7 +139,7 @@ _RECORD = audit.encode(
     )
 )
 
-TARGETS: dict[str, tuple[Callable[[bytes], None], list[bytes]]] = {
+TARGETS: dict[str, tuple[Callable[[bytes], None], list[bytes]]] = list_targets.TARGETS | {
     "event": (read_event, _EVENTS),
     "ledger": (take_event, [*_EVENTS, b'{"received":"2026-05-04T10:15:30Z","event":{}}']),
     "command": (

@@ -22,7 +22,8 @@ def fuzz(name: str, corpus: Path, inputs: int) -> None:
     import atheris  # optional: requirements/fuzz.in
 
     with atheris.instrument_imports(
-        include=["edge.protocol", "edge.provision", "edge.settings", "fleet"], enable_loader_override=False
+        include=["edge.protocol", "edge.provision", "edge.settings", "fleet"],
+        enable_loader_override=False,
     ):
         from fuzz.targets import TARGETS  # here: what was imported before is not instrumented
 

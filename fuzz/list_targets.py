@@ -121,7 +121,7 @@ _REQUEST = enrolment.make_request(
 )
 
 TARGETS: dict[str, tuple[Callable[[bytes], None], list[bytes]]] = {
-    "list-head": (read_head, [_head(b"", b"")]),
+    "list-head": (read_head, [_head(b"a", b"b")]),
     "list-authorisation": (read_authorisation, [_AUTHORISATION]),
     "list-rows": (read_rows, [_ROWS]),
     "list-key": (

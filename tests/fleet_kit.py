@@ -125,6 +125,7 @@ class Fleet:
 def _template() -> Path:
     if "base" not in _templates:
         base = Path(tempfile.mkdtemp(prefix="lethe-test-fleet-"))
+        atexit.register(shutil.rmtree, base, ignore_errors=True)
         repository = setup.init(base / "fleet")
         for device in ("camera-1", "camera-2"):
             state = private_folder(base / device)

@@ -75,6 +75,27 @@ def battery(sys_folder: Path) -> Battery | None:
     return min(found, key=lambda each: each.charge, default=None)
 
 
+def powered(sys_folder: Path) -> bool | None:
+    """Return whether it runs on mains power; None if it has a battery, and nothing says so.
+
+    A machine without any supply there has no battery.
+
+    Args:
+        sys_folder: as for `battery`.
+    """
+    supplies = sorted(sys_folder.glob("class/power_supply/*"))
+    kinds = {supply: _text(supply / "type") for supply in supplies}
+    mains = [supply for supply, kind in kinds.items() if kind in ("Mains", "USB", "Wireless")]
+    if any(_text(supply / "online") == "1" for supply in mains):
+        return True
+    if "Battery" in kinds.values():
+        states = {_text(s / "status") for s, kind in kinds.items() if kind == "Battery"}
+        if "Discharging" in states:
+            return False
+        return True if states <= {"Charging", "Full", "Not charging"} else None
+    return not mains
+
+
 def _low_voltage(sys_folder: Path) -> bool:
     return any(
         _number(name.parent / "in0_lcrit_alarm", 10) == 1

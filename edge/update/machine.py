@@ -19,6 +19,7 @@ import msgspec
 
 from edge import limits
 from edge.files import private_folder, read_small, write_atomically
+from edge.health import sensors
 from edge.health.selftest import Verdict
 
 Request = Literal["install", "install-older", "cancel", "restart"]
@@ -86,21 +87,8 @@ class Machine:
 
     @property
     def powered(self) -> bool | None:
-        """Whether it runs on mains power; None if it has a battery, and nothing says so.
-
-        Linux ABI, /sys/class/power_supply. A machine without any supply there has no battery.
-        """
-        supplies = [*sorted((self.root / "sys/class/power_supply").glob("*"))]
-        kinds = {supply: _text(supply / "type").strip() for supply in supplies}
-        mains = [s for s, kind in kinds.items() if kind in ("Mains", "USB", "Wireless")]
-        if any(_text(supply / "online").strip() == "1" for supply in mains):
-            return True
-        if "Battery" in kinds.values():
-            states = {_text(s / "status").strip() for s, kind in kinds.items() if kind == "Battery"}
-            if "Discharging" in states:
-                return False
-            return True if states <= {"Charging", "Full", "Not charging"} else None
-        return not mains
+        """Whether it runs on mains power; None if it has a battery, and nothing says so."""
+        return sensors.powered(self.root / "sys")
 
     def ask(self, request: Request) -> None:
         """Ask root's part for something; what it answered before is void.

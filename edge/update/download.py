@@ -27,6 +27,8 @@ from edge.protocol.announcement import Announcement
 
 BUNDLE = "bundle.raucb"
 _REDIRECTS = (301, 302, 303, 307, 308)
+_TLS_RECORD_BYTES = 1 << 14
+"""RFC 8446, 5.1: more never comes at once."""
 
 
 class DownloadUnavailable(Unavailable):
@@ -67,7 +69,8 @@ class Downloader:
             folder: where bundles lie; made, mode 0700.
             context: from `trusted`.
             on_progress: called with the percentage that is there.
-            wanted: asked now and then; False ends a download, and keeps what has come.
+            wanted: asked at the beginning and every second; False ends a download, and keeps what
+                has come.
             steady: seconds, never set.
         """
         self._folder = private_folder(folder)
@@ -192,27 +195,46 @@ class Downloader:
         file: int,
         have: int,
         size: int,
-        update: Callable[[bytes], None],
+        update: Callable[[bytearray], None],
     ) -> None:
-        begun, since = self._steady(), 0
-        while have < size:
-            if not self._wanted():
-                raise NoLongerWanted("what is announced has changed")
-            chunk = response.read1(min(limits.UPDATE_CHUNK_BYTES, size - have))
-            if not chunk:
-                os.fsync(file)
-                raise DownloadUnavailable(f"broke off after {have} of {size} bytes")
-            view = memoryview(chunk)
-            while view:
-                view = view[os.write(file, view) :]
-            update(chunk)
-            have, since = have + len(chunk), since + len(chunk)
-            self._on_progress(100 * have // size)
-            if self._steady() - begun >= limits.UPDATE_SLOW_S:
-                if since < limits.UPDATE_SLOW_BYTES:
-                    raise DownloadUnavailable(f"too slow: {since} bytes in a minute")
-                begun, since = self._steady(), 0
-        os.fsync(file)
+        begun = asked = self._steady()
+        since, waiting = 0, bytearray()
+        if not self._wanted():
+            raise NoLongerWanted("what is announced has changed")
+        try:
+            while have < size:
+                # One record at most; whatever is done for each of them is done thousands of times.
+                came = response.read1(min(_TLS_RECORD_BYTES, size - have))
+                if not came:
+                    raise DownloadUnavailable(f"broke off after {have} of {size} bytes")
+                waiting += came
+                have, since = have + len(came), since + len(came)
+                if len(waiting) >= limits.UPDATE_CHUNK_BYTES:
+                    _keep(waiting, file, update)
+                    self._on_progress(100 * have // size)
+                now = self._steady()
+                if now - asked >= limits.UPDATE_ASK_S:
+                    asked = now
+                    if not self._wanted():
+                        raise NoLongerWanted("what is announced has changed")
+                if now - begun >= limits.UPDATE_SLOW_S:
+                    if since < limits.UPDATE_SLOW_BYTES:
+                        raise DownloadUnavailable(f"too slow: {since} bytes in a minute")
+                    begun, since = now, 0
+        finally:
+            _keep(waiting, file, update)
+            os.fsync(file)
+        self._on_progress(100)
+
+
+def _keep(waiting: bytearray, file: int, update: Callable[[bytearray], None]) -> None:
+    """Write what has come, and hash it; nothing waits afterwards."""
+    with memoryview(waiting) as view:
+        at = 0
+        while at < len(view):
+            at += os.write(file, view[at:])
+        update(waiting)
+    waiting.clear()
 
 
 def _begins_anew(response: urllib3.BaseHTTPResponse, have: int, size: int) -> bool:

@@ -161,12 +161,11 @@ class Updater:
     def wanted(self) -> bool:
         """Whether what is being fetched is still to be: asked by the downloader."""
         announced = self._announced
-        return (
-            not self._closing
-            and announced is not None
-            and announced.sha256 == self._fetching
-            and not policy.refusal(announced, self._facts())
-            and not self._hindered(announced, touching=False)
+        if self._closing or announced is None or announced.sha256 != self._fetching:
+            return False
+        facts = self._facts()
+        return not policy.refusal(announced, facts) and not policy.waiting(
+            announced, facts, touching=False
         )
 
     # --- The thread -----------------------------------------------------------------------------
@@ -230,7 +229,7 @@ class Updater:
         elif reason := policy.waiting(announced, facts, touching=False):
             self._reporter.change(state="waiting", reason=reason, **about)
         elif self._fetched(announced, about):
-            if reason := self._hindered(announced, touching=True):
+            if reason := self._hindered(announced):
                 self._reporter.change(state="waiting", reason=reason, **about)
             elif self._announced == announced:
                 self._install(announced, about)
@@ -312,7 +311,7 @@ class Updater:
             self._machine.ask("cancel")
             self._write(Record(failures=self._record.failures))
             return
-        reason = self._hindered(announced, touching=True)
+        reason = self._hindered(announced)
         self._reporter.change(state="restarting", percent=100, reason=reason)
         if not reason and not self._machine.asked:
             log.info("restarting into version %s", self._record.version)
@@ -329,8 +328,8 @@ class Updater:
         self._downloader.clear()
         self._write(Record(failures=record.failures))
 
-    def _hindered(self, announced: Announcement, *, touching: bool) -> str:
-        return policy.waiting(announced, self._facts(), touching=touching)
+    def _hindered(self, announced: Announcement) -> str:
+        return policy.waiting(announced, self._facts(), touching=True)
 
     def _fail(self, state: Literal["failed", "gone-back"], reason: str) -> None:
         record = self._record

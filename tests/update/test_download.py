@@ -273,6 +273,24 @@ def test_what_is_no_longer_wanted_is_not_fetched_to_its_end(desk):
     assert not (desk.folder / NAME).exists()
 
 
+def test_it_is_asked_by_the_clock_whether_it_is_wanted_not_at_every_record(desk):
+    """Asking reads files; a record of TLS is 16 KiB, a bundle has thousands."""
+    asked = []
+    desk.fetch(wanted=lambda: asked.append(None) or True, steady=lambda: 0.0)
+    assert len(asked) == 1
+
+
+def test_what_came_before_it_was_no_longer_wanted_is_kept(desk):
+    seconds = itertools.count(step=limits.UPDATE_ASK_S)
+    answers = iter([True, True, False])
+    with pytest.raises(NoLongerWanted):
+        desk.fetch(wanted=lambda: next(answers), steady=lambda: next(seconds))
+    have = desk.part().stat().st_size
+    assert 0 < have < len(BUNDLE)
+    assert desk.fetch().read_bytes() == BUNDLE
+    assert desk.server.requests[1] == ("/lethe.raucb", f"bytes={have}-")
+
+
 def test_parts_of_other_bundles_are_removed(desk):
     desk.downloader()
     other = desk.folder / f"{'0' * 64}.part"

@@ -16,6 +16,9 @@ from edge.protocol.status import Role
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 Shape = Annotated[tuple[Annotated[int, Meta(ge=1, le=1 << 20)], ...], Meta(max_length=5)]
 
+Side = Annotated[int, Meta(ge=1, le=limits.MAX_FRAME_SIDE)]
+Count = Annotated[int, Meta(ge=1, le=2**53)]
+
 SHIPPED = Path(__file__).resolve().parents[2] / "models" / "quantized"
 """The models that come with the software."""
 
@@ -40,10 +43,10 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
     A TFLite file may take it as int8, pixel - 128; its back end sees to that.
     """
 
-    shape: tuple[Literal[1], int, int, Literal[3]]
+    shape: tuple[Literal[1], Side, Side, Literal[3]]
     dtype: Literal["uint8"]
     colour: Literal["BGR", "RGB"]
-    range: tuple[int, int]
+    range: tuple[Literal[0], Literal[255]]
 
 
 class Output(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,8 +93,8 @@ class Tail(msgspec.Struct, frozen=True, kw_only=True):
         bounds: the uncertainty, from drawing people again; for people, nothing is derived from it.
     """
 
-    people: Annotated[int, Meta(ge=1)]
-    comparisons: Annotated[int, Meta(ge=1)]
+    people: Count
+    comparisons: Count
     fmr: tuple[float, ...]
     score: tuple[float, ...]
     scale: Annotated[float, Meta(gt=0, le=1)]
@@ -163,7 +166,7 @@ class EmbedderModel(_Model, frozen=True, kw_only=True, tag="embedder"):
     """
 
     decode: Literal["l2-normalise"]
-    embedder_id: str
+    embedder_id: Annotated[str, Meta(min_length=1, max_length=64)]
     dimension: Annotated[int, Meta(ge=limits.MIN_DIMENSION, le=limits.MAX_DIMENSION)]
     alignment: Literal["arcface-5pt-112"]
     impostor_tail: ImpostorTail
@@ -281,6 +284,6 @@ def load_manifest(folder: Path | None = None) -> Manifest:
         document = msgspec.json.decode(path.read_bytes(), type=_Document)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ModelError(f"{path}: {error}") from error
     return Manifest(folder, document)

@@ -25,6 +25,7 @@ from edge.errors import BadInput, ModelError, StorageUnavailable
 from edge.files import flush_folder, private_folder, read_small, write_atomically
 from edge.inference.manifest import Manifest, load_manifest
 from edge.protocol.model_bundle import MANIFEST
+from edge.update import admission
 from edge.update.download import NoLongerWanted
 
 log = logging.getLogger(__name__)
@@ -129,8 +130,11 @@ class ModelStore:
         active = self._record.active
         if active is None:
             return load(None)
+        place = self._folder / active.sha256
         try:
-            return load(self._folder / active.sha256)
+            # Once more: the software may be another than when they came.
+            admission.check(load_manifest(place), load_manifest())
+            return load(place)
         except ModelError as error:
             try:
                 self.go_back(str(error))
@@ -143,7 +147,8 @@ class ModelStore:
         """Put a bundle's files on the disk and check them: each is one that the manifest names.
 
         Raises:
-            ModelError: a file is missing, altered, or named by nothing.
+            ModelError: a file is missing, altered, or named by nothing; or they would have the
+                device do more than its software does (`edge.update.admission`).
             StorageUnavailable: the disk is full; nothing is left behind.
         """
         place = self._folder / sha256
@@ -157,6 +162,7 @@ class ModelStore:
                 (place / name).write_bytes(content)
             flush_folder(place)
             manifest = load_manifest(place)
+            admission.check(manifest, load_manifest())
             named = {MANIFEST}
             for model in manifest.models().values():
                 variants = [each for each in model.variants.values() if each.file in files]

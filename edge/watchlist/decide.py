@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edge import limits
-from edge.inference.manifest import ImpostorTail
+from edge.inference.manifest import ImpostorTail, Tail
 from edge.watchlist.index import Hit
 
 
@@ -40,17 +40,25 @@ def threshold(
     """
     if entries < 1 or not 0 < fpir_target < 1:
         raise ValueError(f"{entries} entries, fpir_target {fpir_target}: out of range")
-    kind = tail.fused if fused else tail.single
     rate = max(-math.expm1(math.log1p(-fpir_target) / entries), sys.float_info.min)
-    if rate <= kind.fmr[-1]:
-        score = kind.score[-1] + kind.scale * math.log(kind.fmr[-1] / rate)
-    elif rate >= kind.fmr[0]:
-        score = kind.score[0]
-    else:
-        i = next(i for i, fmr in enumerate(kind.fmr) if fmr <= rate)
-        part = math.log(kind.fmr[i - 1] / rate) / math.log(kind.fmr[i - 1] / kind.fmr[i])
-        score = kind.score[i - 1] + part * (kind.score[i] - kind.score[i - 1])
+    score = score_at(tail.fused if fused else tail.single, rate)
     return min(1.0, max(limits.MATCH_SCORE_FLOOR, score))
+
+
+def score_at(tail: Tail, rate: float) -> float:
+    """Return the score that different people exceed at a false match rate, as a tail has it.
+
+    Args:
+        tail: measured rates and scores, and how scores fall off beyond.
+        rate: above 0.
+    """
+    if rate <= tail.fmr[-1]:
+        return tail.score[-1] + tail.scale * math.log(tail.fmr[-1] / rate)
+    if rate >= tail.fmr[0]:
+        return tail.score[0]
+    i = next(i for i, fmr in enumerate(tail.fmr) if fmr <= rate)
+    part = math.log(tail.fmr[i - 1] / rate) / math.log(tail.fmr[i - 1] / tail.fmr[i])
+    return tail.score[i - 1] + part * (tail.score[i] - tail.score[i - 1])
 
 
 @dataclass(frozen=True, slots=True)

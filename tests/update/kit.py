@@ -12,13 +12,15 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from edge.inference.manifest import SHIPPED
+from edge.inference.manifest import SHIPPED, DetectorModel, EmbedderModel
 from edge.protocol.announcement import Announcement
+from edge.update import admission
 
 BUNDLE = bytes(range(256)) * 4096
 """A megabyte."""
@@ -49,6 +51,13 @@ def shipped(*, tamper=None, drop=(), extra=None, embedder=EMBEDDER, defaults=Non
     if tamper:
         tamper(manifest, files)
     return {"manifest.json": json.dumps(manifest).encode(), **files, **(extra or {})}
+
+
+def name_anew(entry: dict[str, object]) -> None:
+    """Name an embedder by what it computes, as one that the software does not know must be."""
+    model = msgspec.convert(entry, DetectorModel | EmbedderModel)
+    assert isinstance(model, EmbedderModel)
+    entry["embedder_id"] = f"another-{admission.digest(model)}"
 
 
 class Server:

@@ -4,6 +4,7 @@ With shipped models and a real self-test in its own process; what is broken is b
 """
 
 import hashlib
+import json
 import os
 import shutil
 import types
@@ -25,7 +26,7 @@ from edge.update.model_store import ModelStore
 from edge.update.models import ModelUpdates
 from edge.update.reporter import Reporter
 from edge.vision.engine import Vision
-from tests.update.kit import DETECTOR, EMBEDDER, shipped
+from tests.update.kit import DETECTOR, EMBEDDER, name_anew, shipped
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 
@@ -38,6 +39,7 @@ def blind(manifest, files):
     content[half : half + 400_000] = bytes(400_000)
     files[name] = bytes(content)
     manifest["models"][EMBEDDER]["sha256"] = hashlib.sha256(content).hexdigest()
+    name_anew(manifest["models"][EMBEDDER])
 
 
 class Wire:
@@ -160,6 +162,7 @@ def not_flatbuffers(manifest, files):
     manifest["models"][EMBEDDER] |= {
         "sha256": hashlib.sha256(files[name]).hexdigest(), "bytes": 5000
     }  # fmt: skip
+    name_anew(manifest["models"][EMBEDDER])
 
 
 def test_models_that_are_none_are_refused_whatever_the_library_does(device):
@@ -311,6 +314,44 @@ def test_another_embedder_waits_for_a_list_of_its_own(device, quick):
     device.so.embedder = load_manifest(SHIPPED).embedder(EMBEDDER)[1].embedder_id
     device.updates.step()
     assert device.restarts == 1
+
+
+def lax(manifest, _files):
+    """The software's own embedder, by which strangers would be candidates more often."""
+    manifest["models"][EMBEDDER]["impostor_tail"]["fused"]["scale"] = 0.001
+
+
+def test_models_by_which_a_list_would_be_laxer_are_refused_said_and_recorded(device, quick):
+    device.so.embedder = load_manifest(SHIPPED).embedder(EMBEDDER)[1].embedder_id
+    device.announce(shipped(tamper=lax))
+    assert device.restarts == 0
+    assert device.told.state == "refused"
+    assert "thresholds would be laxer" in device.told.reason
+    assert device.notes == [
+        audit.NotUpdated(
+            what="models", version=device.sha256[:16], sha256=device.sha256,
+            reason=device.told.reason,
+        )
+    ]  # fmt: skip
+    assert [path.name for path in device.folder.iterdir()] == ["record.json"]
+
+
+def test_models_that_are_laxer_than_a_new_version_of_the_software_are_gone_back_from(
+    device, quick, monkeypatch, tmp_path
+):
+    device.announce(shipped())
+    device.start()
+    device.updates.works()
+    manifest = json.loads((SHIPPED / "manifest.json").read_text())
+    manifest["models"][EMBEDDER]["impostor_tail"]["fused"]["scale"] = 0.1
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    monkeypatch.setattr(
+        model_store, "load_manifest", lambda folder=None: load_manifest(folder or tmp_path)
+    )
+    device.start()
+    assert device.loaded == SHIPPED
+    assert device.told.state == "gone-back"
+    assert "thresholds would be laxer" in device.notes[-1].reason
 
 
 def test_models_that_are_withdrawn_give_way_to_the_shipped_ones(device, quick):

@@ -11,6 +11,7 @@ signed list are applied beside both (`edge.watchlist.authorisation`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -29,6 +30,10 @@ Path = str
 Complaint = Callable[[Any], str]
 Settings = Mapping[str, Any]
 """Section to field to value, as in the file."""
+_ATTACHED = re.compile(
+    r"picamera2(:[0-9]{1,2})?|/dev/(video[0-9]{1,3}|v4l/by-(id|path)/[A-Za-z0-9][A-Za-z0-9_.:@+-]*)"
+)
+_NETWORK = re.compile(r"rtsps?://[!-~]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +54,20 @@ class Rule:
 
 
 def _source(value: str) -> str:
-    if "://" not in value:
-        local = value.startswith(("/", "picamera2"))
-        return "" if local else "a path from the fleet begins with /"
+    """Object to what is no camera: a clip ends, and the device with it; other paths are no wish."""
+    if _ATTACHED.fullmatch(value):
+        return ""
+    if not _NETWORK.fullmatch(value):
+        return (
+            "a source from the fleet is a camera: /dev/videoN, /dev/v4l/by-id/…, picamera2, "
+            "picamera2:N, rtsp://… or rtsps://…; a clip or folder is named in the device's own file"
+        )
     try:
         parts = urlsplit(value)
+        host, _ = parts.hostname, parts.port
     except ValueError:
+        host = None
+    if not host:
         return "not an address"
     if "@" in value or parts.query:
         return (
@@ -62,6 +75,16 @@ def _source(value: str) -> str:
             "in clear; write it into the device's own file"
         )
     return ""
+
+
+def _elsewhere(local: Config, source: str) -> bool:
+    """Whether a source may be another place than the one that lists for an area are judged by.
+
+    `device.position`, or gpsd, says where the camera of the device's own file is. Another one on
+    the same machine is there too; one on the network may hang anywhere.
+    """
+    own, placed = local.camera.source, local.device.position or local.device.profile == "body-worn"
+    return bool(placed) and source != own and ("://" in own or "://" in source)
 
 
 _AT_MOST = ((lambda value, own: value <= own), "at most {} is allowed by the device's own file")
@@ -166,7 +189,14 @@ def merged(local: Config, settings: Settings, pinned: frozenset[Path] = frozense
                 f"{path} = {shown(value)} refused: it may only be made stricter, "
                 f"{rule.says.format(shown(own))}"
             )
-    changes = nested({path: value for path, value in wanted.items() if path not in pinned})
+    changed_to = {path: value for path, value in wanted.items() if path not in pinned}
+    if _elsewhere(local, changed_to.get("camera.source", local.camera.source)):
+        raise ConfigError(
+            "camera.source refused: lists for an area are judged by where the camera of the "
+            "device's own file is, and another on the network may hang elsewhere. Write it, with "
+            "device.position, into that file"
+        )
+    changes = nested(changed_to)
     return msgspec.structs.replace(
         local,
         **{

@@ -58,7 +58,8 @@ def test_the_last_who_says_anything_is_named():
         ({"watchlist": {"purposes": ["public-order"]}}, r"purposes = .*public-order.*court-order"),
         ({"watchlist": {"purposes": []}}, r"watchlist\.purposes = \[\] .* one or more of"),
         ({"watchlist": {"id": "../x"}}, r"watchlist\.id = \"\.\./x\" .* matches"),
-        ({"camera": {"source": "clip.mp4"}}, r"camera\.source refused: a path .* begins with /"),
+        ({"camera": {"source": "rtsp:///1"}}, r"camera\.source refused: not an address"),
+        ({"camera": {"source": "rtsp://host:99999/1"}}, r"camera\.source refused: not an address"),
         ({"camera": {"source": "rtsp://u:pw@host/1"}}, r"camera\.source refused: .* in clear"),
         ({"camera": {"source": "rtsp://host/1?token=2"}}, r"camera\.source refused: .* in clear"),
         ({"camera": {"source": "rtsp://[/"}}, r"camera\.source refused: not an address"),
@@ -73,6 +74,63 @@ def test_a_wrong_value_is_named_with_what_it_may_hold(settings, said):
     with pytest.raises(ConfigError, match=said) as refusal:
         layers.merged(LOCAL, settings)
     assert "pw" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "/dev/video0", "/dev/video12", "picamera2", "picamera2:1", "rtsp://host/1",
+        "rtsps://[2001:db8::1]:322/a/b", "/dev/v4l/by-id/usb-046d_C920-video-index0",
+        "/dev/v4l/by-path/pci-0000:00:14.0-usb-0:2:1.0-video-index0",
+    ],
+)  # fmt: skip
+def test_a_source_from_the_fleet_is_a_camera(source):
+    assert layers.merged(LOCAL, {"camera": {"source": source}}).camera.source == source
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "clip.mp4", "/data/clip.mp4", "/etc", "/dev/shm/clip.mp4", "/dev/video", "/dev/video0/..",
+        "/dev/../etc/shadow", "/dev/v4l/by-id/..", "/dev/v4l/by-id/../../sda", "/dev/video0\n",
+        "/dev/video٣", "picamera2x/clip.mp4", "picamera2:", "file:///etc/passwd", "http://host/1",
+        "RTSP://host/1", "rtsp://ho st/1", "rtsp://host/1\n", "concat:rtsp://host/1",
+    ],
+)  # fmt: skip
+def test_no_file_is_opened_or_looked_for_because_the_fleet_says_so(source):
+    with pytest.raises(ConfigError, match=r"camera\.source refused: a source .* is a camera"):
+        layers.merged(LOCAL, {"camera": {"source": source}})
+
+
+HERE = {"id": "camera-1", "position": [47.0, 8.0]}
+WORN = {"id": "camera-1", "profile": "body-worn", "indicator": "led:red"}
+
+
+@pytest.mark.parametrize("device", [HERE, WORN])
+@pytest.mark.parametrize(
+    ("own", "source"),
+    [
+        ("/dev/video0", "rtsp://host/1"),
+        ("rtsp://host/1", "rtsp://host/2"),
+        ("rtsp://host/1", "/dev/video0"),
+    ],
+)
+def test_a_camera_that_may_be_elsewhere_is_not_judged_by_the_position_of_this_one(
+    device, own, source
+):
+    placed = local(device=device, camera={"source": own})
+    with pytest.raises(ConfigError, match="may hang elsewhere"):
+        layers.merged(placed, {"camera": {"source": source}})
+    assert layers.merged(placed, {"camera": {"source": own}}) == placed
+    pinned = layers.merged(placed, {"camera": {"source": source}}, frozenset({"camera.source"}))
+    assert pinned == placed, "what does not count is no move"
+    nowhere = local(camera={"source": own})
+    assert layers.merged(nowhere, {"camera": {"source": source}}).camera.source == source
+
+
+def test_another_camera_at_the_same_machine_is_where_it_is():
+    placed = local(device=HERE, camera={"source": "/dev/video0"})
+    assert layers.merged(placed, {"camera": {"source": "picamera2"}}).device == placed.device
 
 
 @pytest.mark.parametrize("path", sorted(set(describe()) - set(layers.RULES)))

@@ -115,12 +115,15 @@ class Machine:
 
     @property
     def result(self) -> str:
-        """What came of the last installation: "installed", "failed", or empty: none yet."""
+        """What came of the last request: empty where nothing has yet.
+
+        "installed" or "failed"; "cancelled" or "not-cancelled".
+        """
         return _text(self.root / "run/lethe-install/result").strip()
 
     @property
     def problem(self) -> str:
-        """Why the last installation failed, in RAUC's words."""
+        """Why the last request failed, in RAUC's words."""
         said = _text(self.root / "run/lethe-install/output")
         for line in reversed(said.splitlines()):
             if line.startswith("LastError: "):

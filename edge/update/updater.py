@@ -5,6 +5,8 @@
                     └────────────┘                           ▼            ▼
                                                            failed     gone-back
 
+What is withdrawn after it was installed is taken back first; until that is done, nothing else is.
+
 `edge.update.policy` says when; RAUC and the boot loader do it (docs/adr/0020, 0021). What must
 outlast a restart or a power cut is one small file, written before what it speaks of begins.
 """
@@ -51,7 +53,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         failures: bundles that were tried in vain, the newest last.
     """
 
-    phase: Literal["none", "installing", "restarting", "trying"] = "none"
+    phase: Literal["none", "installing", "restarting", "cancelling", "trying"] = "none"
     version: str = ""
     sha256: str = ""
     attempt: int = 0
@@ -200,6 +202,8 @@ class Updater:
                 self._watch_installation()
             case "restarting":
                 self._restart_when_allowed()
+            case "cancelling":
+                self._see_whether_cancelled()
             case "trying":
                 self._see_whether_kept()
             case "none":
@@ -223,7 +227,7 @@ class Updater:
             self._reporter.change(state="current", reason="", **about)
         elif reason := policy.refusal(announced, facts):
             self._reporter.change(state="refused", reason=_short(reason), **about)
-            self._say_refused(announced, reason)
+            self._say_refused(announced.version, reason)
         elif failure := policy.tried(announced, facts):
             self._reporter.change(state=failure.state, reason=failure.reason, **about)
         elif reason := policy.waiting(announced, facts, touching=False):
@@ -234,9 +238,9 @@ class Updater:
             elif self._announced == announced:
                 self._install(announced, about)
 
-    def _say_refused(self, announced: Announcement, reason: str) -> None:
+    def _say_refused(self, version: str, reason: str) -> None:
         """Record a refusal; the same one once."""
-        said = f"version {announced.version}: {reason}"
+        said = f"version {version}: {reason}"
         if said != self._refused:
             self._refused = said
             self._refuse(said)
@@ -258,7 +262,7 @@ class Updater:
             altered = isinstance(error, AlterationRefused)
             self._reporter.change(state="failed" if altered else "waiting", reason=_short(reason))
             if altered:
-                self._say_refused(announced, reason)
+                self._say_refused(announced.version, reason)
             self._due = self._steady() + self._pause
             self._pause = min(2 * self._pause, limits.UPDATE_RETRY_MAX_S)
             return False
@@ -308,14 +312,35 @@ class Updater:
             return
         if announced is None or announced.sha256 != self._record.sha256 or announced.rollout.halted:
             log.info("version %s is no longer announced: not started", self._record.version)
-            self._machine.ask("cancel")
-            self._write(Record(failures=self._record.failures))
+            self._write(msgspec.structs.replace(self._record, phase="cancelling"))
+            self._reporter.change(state="restarting", reason="withdrawn: it is being taken back")
+            self._cancel()
             return
         reason = self._hindered(announced)
         self._reporter.change(state="restarting", percent=100, reason=reason)
         if not reason and not self._machine.asked:
             log.info("restarting into version %s", self._record.version)
             self._machine.ask("restart")
+
+    def _cancel(self) -> None:
+        """Have root's part see to it that no restart begins with what was installed."""
+        self._due = self._steady() + self._pause
+        self._machine.ask("cancel")
+
+    def _see_whether_cancelled(self) -> None:
+        """Go on when what was withdrawn will not start; else say so, and try again in a while."""
+        machine, record = self._machine, self._record
+        result = "" if machine.asked else machine.result
+        if result == "cancelled":
+            self._pause = limits.UPDATE_RETRY_FIRST_S
+            self._write(Record(failures=record.failures))
+        elif self._steady() >= self._due:  # it was refused, or the machine went down meanwhile
+            self._pause = min(2 * self._pause, limits.UPDATE_RETRY_MAX_S)
+            self._cancel()
+        elif result == "not-cancelled":
+            reason = _short(f"withdrawn, but would start with any restart: {machine.problem}")
+            self._reporter.change(state="failed", reason=reason)
+            self._say_refused(record.version, reason)
 
     def _see_whether_kept(self) -> None:
         if not self._machine.kept:
@@ -357,6 +382,10 @@ class Updater:
             if record.phase != "trying":
                 self._write(msgspec.structs.replace(record, phase="trying"))
             state: Literal["trying", "restarting", "installing"] = "trying"
+            if record.phase == "cancelling":
+                self._say_refused(record.version, "withdrawn, and started before it was taken back")
+        elif record.phase == "cancelling":  # root's answer may be gone: it is asked once more
+            state = "restarting"
         elif machine.boot == record.boot:  # only the device itself was started anew
             state = "restarting" if record.phase == "restarting" else "installing"
         elif record.phase == "installing":  # the power was cut in it; the bundle is still there

@@ -180,6 +180,7 @@ RAUC = """#!/bin/sh
 echo "rauc $*" >>{log}
 case "$1" in
 install) cat {folder}/says; exit "$(cat {folder}/code)" ;;
+status) cat {folder}/marked; [ ! -s {folder}/marked ] ;;
 esac
 """
 SYSTEMCTL = '#!/bin/sh\necho "systemctl $*" >>{log}\n'
@@ -204,6 +205,7 @@ class System:
             (self.programs / name).chmod(0o755)
         self._folder = folder
         self.rauc_says()
+        self.rauc_cannot_mark("")
         self.put("etc/rauc/system.conf", f"[system]\ncompatible={compatible}\n")
         (self.root / "run/lethe-install").mkdir(parents=True)
         self.starts = 0
@@ -233,6 +235,10 @@ class System:
     def rauc_says(self, said: str = "installing\n100% Installing done.\n", code: int = 0) -> None:
         (self._folder / "says").write_text(said)
         (self._folder / "code").write_text(f"{code}\n")
+
+    def rauc_cannot_mark(self, why: str) -> None:
+        """It cannot say which slot is next; it can where there is no reason."""
+        (self._folder / "marked").write_text(why)
 
     def called(self) -> list[str]:
         return self.log.read_text().splitlines()

@@ -356,6 +356,73 @@ def test_what_is_halted_after_it_was_installed_is_not_started(device, good, how)
     assert "systemctl --no-block reboot" not in device.system.called()
 
 
+@pytest.fixture
+def stuck(device, good):
+    """Installed, then withdrawn; and RAUC cannot take it back."""
+    device.announce(good)
+    device.updater.step()
+    device.root()
+    device.so.candidate = True
+    device.go(1)
+    device.so.candidate = False
+    device.system.rauc_cannot_mark("rauc mark: failed to activate slot A: no space left\n")
+    device.announce(None)
+    device.go(2)
+    return device
+
+
+CANCEL = "rauc status mark-active booted"
+SAYS = "withdrawn, but would start with any restart: rauc mark: failed to activate slot A: no space"
+
+
+def test_what_cannot_be_taken_back_is_said_and_tried_again_and_never_started(stuck):
+    assert stuck.state == ("failed", f"{SAYS} left")
+    assert stuck.refused == [f"version 1.1.0: {SAYS} left"]
+    called = stuck.system.called()
+    assert called[1:] == [CANCEL]
+    stuck.go()
+    assert stuck.system.called() == called, "in a while"
+    stuck.now += limits.UPDATE_RETRY_FIRST_S
+    stuck.go()
+    assert stuck.system.called() == [*called, CANCEL]
+    assert stuck.refused == [f"version 1.1.0: {SAYS} left"], "recorded once"
+    (stuck.system.root / "var/lib/lethe/update/request").write_text("restart\n")
+    assert stuck.root().returncode == 1
+    stuck.system.rauc_cannot_mark("")
+    stuck.now += 2 * limits.UPDATE_RETRY_FIRST_S
+    assert stuck.go() == ("current", "")
+    assert "systemctl --no-block reboot" not in stuck.system.called()
+
+
+def test_nothing_else_is_installed_before_it_is_taken_back(stuck, good):
+    another = announced(version="1.2.0", urls=good.urls)
+    stuck.announce(another)
+    stuck.go()
+    assert stuck.state == ("failed", f"{SAYS} left")
+    stuck.system.rauc_cannot_mark("")
+    stuck.now += 4 * limits.UPDATE_RETRY_FIRST_S
+    assert stuck.go(6) == ("restarting", "")
+    assert stuck.updater._record.version == "1.2.0"
+
+
+def test_it_is_taken_back_after_a_start_of_the_device_or_of_the_machine_too(stuck):
+    stuck.start()
+    assert stuck.told.state == "restarting"
+    stuck.go()
+    assert stuck.state == ("failed", f"{SAYS} left")
+    stuck.boots("1.0.0")
+    stuck.system.rauc_cannot_mark("")
+    called = len(stuck.system.called())
+    assert stuck.go() == ("current", "")
+    assert stuck.system.called()[called:] == [CANCEL]
+
+
+def test_what_started_before_it_was_taken_back_is_said(stuck):
+    stuck.boots("1.1.0")
+    assert stuck.go()[0] == "trying"
+    assert stuck.refused[-1] == "version 1.1.0: withdrawn, and started before it was taken back"
+
+
 def test_a_device_that_starts_anew_in_the_middle_goes_on(device, good):
     device.announce(good)
     device.updater.step()

@@ -51,8 +51,7 @@ TIMESTAMP_LIFETIME_S = 7 * 24 * 3600
 
 # --- Lists on the wire (edge.protocol.sealed_list) -----------------------------------------------
 SEGMENT_BYTES = 12 * 1024
-"""Templates of one segment. Adding an entry moves one of these and the head, whose table grows as
-segments shrink: at 10,000 entries the two are about equally large here (docs/adr/0012)."""
+"""Templates of one segment: a new entry moves one, and the head, about as large (docs/adr/0012)."""
 MAX_HEAD_BYTES = 256 * 1024
 """Names 8,000 segments, which are some 400,000 templates."""
 MAX_PIECE_BYTES = 1024 * 1024
@@ -106,6 +105,8 @@ FOLDER_FPS = 5.0
 
 # --- MQTT --------------------------------------------------------------------------------------
 MQTT_KEEPALIVE_S = 30
+MQTT_CONNECT_S = 15.0
+"""TCP and TLS together, each way of a slow network; below the 20 s in which a service must end."""
 MQTT_RETRY_FIRST_S = 1
 MQTT_RETRY_MAX_S = 30
 """A broker that is away is tried again after 1, 2, 4, … at most 30 s (whole seconds)."""
@@ -230,8 +231,7 @@ ACCELERATOR_CHECK_S = 60.0
 ACCELERATOR_TOLERANCE = 0.2
 """Largest deviation of such a result: root mean square, as a part of the CPU's, ..."""
 ACCELERATOR_TOLERANCE_FLOOR = 0.02
-"""... and so much more. The ONNX files' results are up to 0.9 of that away from the plain files';
-with red and blue exchanged some output of each network is over 1.8."""
+"""... and so much more. The ONNX files' are up to 0.9 of that away; colours exchanged, over 1.8."""
 ACCELERATOR_CLOSE_S = 2.0
 """At the end an accelerator's process has so long to let go before it is killed."""
 PROBE_S = 10.0
@@ -380,9 +380,9 @@ MAX_BUNDLE_BYTES = 2 * 1024 * 1024 * 1024
 """Largest update bundle; a slot holds half of it."""
 UPDATE_REASON_CHARS = 512
 UPDATE_CHECK_S = 5.0
-UPDATE_ASK_S = 1.0
-"""So often it is looked whether an update may go on; while it is fetched, every second."""
-UPDATE_RETRY_FIRST_S, UPDATE_RETRY_MAX_S = 30.0, 3600.0
+"""So often it is looked whether an update may go on."""
+UPDATE_RETRY_FIRST_S = 30.0
+UPDATE_RETRY_MAX_S = 3600.0
 """A download that broke off goes on after 30, 60, 120, … at most 3,600 s."""
 UPDATE_CHUNK_BYTES = 256 * 1024
 UPDATE_READ_S = 30.0

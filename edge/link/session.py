@@ -67,6 +67,7 @@ class Link:
         )
         self._client.enable_logger(_PAHO)
         self._client.max_inflight_messages_set(2 * limits.PUBLISH_WINDOW)  # the rest is telemetry
+        self._client.connect_timeout = limits.MQTT_CONNECT_S
         self._client.suppress_exceptions = True  # logged by paho; the network thread lives on
         self._client.reconnect_delay_set(limits.MQTT_RETRY_FIRST_S, limits.MQTT_RETRY_MAX_S)
         self._client.on_socket_open = _no_delay

@@ -25,12 +25,14 @@ from edge.errors import ConfigError, StorageUnavailable
 from edge.events.outbox import Outbox
 from edge.events.publisher import Publisher
 from edge.files import write_atomically
+from edge.link import session
 from edge.link.session import Link
 from edge.link.status import StatusPublisher
 from edge.protocol import event, topics
 from edge.protocol.status import OFFLINE, Status
 from fleet.events import Reader, listen
 from fleet.ledger import Keys
+from hil_tests.proxy import Proxy
 from tests.brokers import Mosquitto
 
 KEY = Ed25519PrivateKey.generate()
@@ -409,6 +411,25 @@ def test_tls_with_a_certificate_and_a_password(guarded):
     link.publish("t", b"1")
     assert got.get(timeout=60) == b"1"
     link.close()
+
+
+def test_a_slow_network_has_time_for_its_handshake(guarded, monkeypatch):
+    """paho's own patience is 5 s, which two seconds each way use up: here both are scaled down."""
+
+    class Hasty(session.Client):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.connect_timeout = 0.1
+
+    monkeypatch.setattr(session, "Client", Hasty)
+    way = Proxy("127.0.0.1", guarded["port"])
+    way.delay = 0.2
+    way.start()
+    link = Link(BrokerConfig(**guarded | {"port": way.port}), "x")
+    link.start()
+    until(lambda: link.connected)
+    link.close()
+    way.close()
 
 
 def test_a_wrong_password_is_said(guarded, tmp_path, caplog):

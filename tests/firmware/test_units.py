@@ -71,3 +71,13 @@ def test_the_device_is_never_root_and_leaves_no_core():
         text = (COMMON / "systemd" / name).read_text("utf-8")
         for line in ("User=lethe", "LimitCORE=0", "NoNewPrivileges=yes", "ProtectSystem=strict"):
             assert line in text.splitlines(), (name, line)
+
+
+@pytest.mark.parametrize("unit", SERVICES)
+def test_what_a_person_is_to_read_on_the_console_is_let_onto_it(unit):
+    """Output is of level info if the unit says nothing, and journald forwards none of that."""
+    (file,) = COMMON.glob(f"*/{unit}")
+    text = file.read_text("utf-8")
+    journald = COMMON / "overlay/usr/lib/systemd/journald.conf.d/lethe.conf"
+    assert "MaxLevelConsole=notice" in journald.read_text("utf-8")
+    assert ("+console" in text) == ("SyslogLevel=notice" in text)

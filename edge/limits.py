@@ -380,9 +380,9 @@ MAX_BUNDLE_BYTES = 2 * 1024 * 1024 * 1024
 """Largest update bundle; a slot holds half of it."""
 UPDATE_REASON_CHARS = 512
 UPDATE_CHECK_S = 5.0
-"""So often it is looked whether an update may go on."""
-UPDATE_RETRY_FIRST_S = 30.0
-UPDATE_RETRY_MAX_S = 3600.0
+UPDATE_ASK_S = 1.0
+"""So often it is looked whether an update may go on; while it is fetched, every second."""
+UPDATE_RETRY_FIRST_S, UPDATE_RETRY_MAX_S = 30.0, 3600.0
 """A download that broke off goes on after 30, 60, 120, … at most 3,600 s."""
 UPDATE_CHUNK_BYTES = 256 * 1024
 UPDATE_READ_S = 30.0

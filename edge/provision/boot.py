@@ -20,13 +20,11 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from stat import S_ISREG
 
 import msgspec
 
 from edge import __version__, limits
 from edge import config as configuration
-from edge.credentials import FOLDER as CREDENTIALS
 from edge.credentials import Credentials, read, read_authorities
 from edge.errors import BadInput, ConfigError, LetheError, StorageUnavailable
 from edge.files import private_folder, read_secret, read_small, write_atomically
@@ -36,6 +34,7 @@ from edge.protocol.enrolment import read_request
 from edge.provision import enrol, network, report
 from edge.provision.document import Plan, Problem, Refused, parse
 from edge.provision.network import NetworkConfig
+from edge.provision.owner import as_owner
 from edge.provision.report import Report
 
 log = logging.getLogger(__name__)
@@ -54,7 +53,7 @@ class Places:
     Attributes:
         boot: the boot partition, mounted.
         config: folder of the configuration, on the data partition; root's.
-        state: the device's state; the device's own user's.
+        state: the device's state; the device's own user's, as the folder around it is.
         root: the root of the file system, below which /run and /var are written at each boot.
     """
 
@@ -75,7 +74,6 @@ def boot(places: Places, *, now: Callable[[], float]) -> Report:
         The report, which lies on the boot partition as well, if that can be written.
     """
     try:
-        _refuse_links(places.state)
         made = _take(places, now)
     except Refused as error:
         made = Report(
@@ -147,97 +145,73 @@ def _keep(places: Places, plan: Plan) -> None:
 
 def _make_keys(places: Places, plan: Plan) -> None:
     """Make what the device is known by, unless it has it: then nothing of it changes."""
-    private_folder(places.state)
     device = plan.config.device.id
-    credentials = Credentials(places.state, device)
-    if credentials.client.exists():
-        try:
-            found = read(credentials.client)
-            certificate.check_issuer(found, read_authorities(places.config / "ca.pem"))
-            other = found.subject.rfc4514_string() != f"CN={device}"
-        except BadInput as error:
-            log.warning("the certificate in use is not kept: %s", error)
-            other = True
-        if other:
+    with as_owner(places.state.parent):
+        private_folder(places.state)
+        credentials = Credentials(places.state, device)
+        if credentials.client.exists() and not _is_right(credentials.client, device, places):
             credentials.client.unlink()
             credentials.drop()
-    waiting = credentials.asked()
-    if waiting is not None and read_request(waiting).name != device:
-        credentials.drop()
-    if not credentials.client.exists():
-        if plan.enrol.token:
-            known = enrol.expected(places.state)
-            if known is not None and known.token != plan.enrol.token:
-                credentials.drop()  # its proof is of the other token
-            enrol.expect(places.state, plan.enrol)
-        credentials.ask(plan.enrol.token)
-    _give_to_owner(places.state)
+        waiting = credentials.asked()
+        if waiting is not None and read_request(waiting).name != device:
+            credentials.drop()
+        if not credentials.client.exists():
+            if plan.enrol.token:
+                known = enrol.expected(places.state)
+                if known is not None and known.token != plan.enrol.token:
+                    credentials.drop()  # its proof is of the other token
+                enrol.expect(places.state, plan.enrol)
+            credentials.ask(plan.enrol.token)
+
+
+def _is_right(client: Path, device: str, places: Places) -> bool:
+    """Whether a certificate is of this name and of the authority that is to be trusted."""
+    try:
+        found = read(client)
+        certificate.check_issuer(found, read_authorities(places.config / "ca.pem"))
+    except BadInput as error:
+        log.warning("the certificate in use is not kept: %s", error)
+        return False
+    return found.subject.rfc4514_string() == f"CN={device}"
 
 
 def _present(places: Places, now: Callable[[], float]) -> Report:
     """Report how far the device is; take an answer that was brought by hand."""
-    config_file = places.config / FILE
+    config_file, brought = places.config / FILE, places.boot / ANSWER
     if not config_file.exists():
         return Report(state="no file", software=__version__)
     device = configuration.load(config_file).device.id
-    credentials = Credentials(places.state, device)
-    known = Report(
-        state="enrolled",
-        software=__version__,
-        device=device,
-        event_key=device_key(places.state).public_key().public_bytes_raw().hex(),
-    )
-    brought = places.boot / ANSWER
-    if brought.exists() and credentials.asked() is not None:
-        content = read_small(brought, limits.MAX_ENROLMENT_BYTES)
-        if credentials.receive(content, places.config / "ca.pem", now()) is not None:
+    answer = read_small(brought, limits.MAX_ENROLMENT_BYTES) if brought.exists() else None
+    with as_owner(places.state.parent):
+        credentials = Credentials(places.state, device)
+        known = Report(
+            state="enrolled",
+            software=__version__,
+            device=device,
+            event_key=device_key(places.state).public_key().public_bytes_raw().hex(),
+        )
+        received = None
+        if answer is not None and credentials.asked() is not None:
+            received = credentials.receive(answer, places.config / "ca.pem", now())
+        if received is not None:
             credentials.take_over()
             enrol.forget(places.state)
-    _give_to_owner(places.state)
-    if (request := credentials.asked()) is not None and not credentials.client.exists():
+        request = credentials.asked()
+        if credentials.client.exists():
+            request = None
+            ends = read(credentials.client).not_valid_after_utc.timestamp()
+            known = msgspec.structs.replace(known, certificate_ends=certificate.day(ends))
+        waits = enrol.expected(places.state) is not None
+    if request is not None:
         asked = read_request(request)
         _write(places.boot / REQUEST, request)
         _write(places.boot / CSR, asked.request.csr.encode())
-        waits = enrol.expected(places.state) is not None
         return msgspec.structs.replace(
             known, state="waiting" if waits else "by hand", fingerprint=asked.fingerprint
         )
     for name in (REQUEST, CSR, ANSWER):
         (places.boot / name).unlink(missing_ok=True)
-    if not credentials.client.exists():
-        return known  # its operator gave it access in another way
-    ends = read(credentials.client).not_valid_after_utc.timestamp()
-    return msgspec.structs.replace(known, certificate_ends=certificate.day(ends))
-
-
-def _give_to_owner(state: Path) -> None:
-    """Make the state the device's own user's, whose the folder around it is.
-
-    That user may have put links there, and may do so at any moment: none is followed, and a file
-    that has another name elsewhere stays whose it is.
-    """
-    owner = state.parent.stat()
-    for _, _, files, handle in os.fwalk(state, follow_symlinks=False):
-        for name in (".", *files):
-            found = os.stat(name, dir_fd=handle, follow_symlinks=False)
-            if _is_ours(found, owner) or (S_ISREG(found.st_mode) and found.st_nlink > 1):
-                continue
-            os.chown(name, owner.st_uid, owner.st_gid, dir_fd=handle, follow_symlinks=False)
-
-
-def _is_ours(found: os.stat_result, owner: os.stat_result) -> bool:
-    return found.st_uid == owner.st_uid
-
-
-def _refuse_links(state: Path) -> None:
-    """Write as root only where the state is: the device's own user could have it lead elsewhere.
-
-    Raises:
-        StorageUnavailable: the state, or the folder of keys in it, is a link.
-    """
-    for path in (state, state / CREDENTIALS):
-        if path.is_symlink():
-            raise StorageUnavailable(f"{path} is a link: nothing is written there; remove it")
+    return known  # without a certificate, its operator gave it access in another way
 
 
 def _lay_out(places: Places) -> str:

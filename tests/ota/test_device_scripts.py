@@ -118,6 +118,18 @@ def test_a_version_that_cannot_match_leaves_its_verdict(device):
     assert "the enrolled person was not recognised" in (device.records / "failed").read_text()
 
 
+def test_nothing_is_told_that_a_link_of_the_devices_leads_to(device, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("passphrase")
+    device.verdict.symlink_to(secret)
+    assert device.run("goback").returncode == 0
+    assert "passphrase" not in (device.records / "failed").read_text()
+    device.verdict.unlink()
+    os.mkfifo(device.verdict)
+    assert device.run("goback").returncode == 0
+    assert "no verdict" in (device.records / "failed").read_text()
+
+
 def test_a_version_that_hangs_says_so(device):
     assert device.run("goback").returncode == 0
     assert "no verdict" in (device.records / "failed").read_text()

@@ -1,8 +1,11 @@
 """The one file: what is taken, what is refused and how it is said, what a power cut leaves."""
 
+import errno
 import json
+import os
 import re
 import stat
+import tempfile
 import time
 import tomllib
 from pathlib import Path
@@ -11,7 +14,8 @@ import pytest
 import tomli_w
 from hypothesis import given, strategies
 
-from edge import config, limits
+from edge import config, files, limits
+from edge import credentials as credentials_module
 from edge.credentials import Credentials
 from edge.errors import ConfigError, StorageUnavailable
 from edge.files import private_folder
@@ -246,41 +250,99 @@ def test_a_number_that_no_program_reads_is_said_and_the_network_is_laid_out(plac
     assert (places.root / network.NTP).exists()
 
 
-@pytest.mark.parametrize("name", ["", "tls"])
-def test_roots_part_is_not_led_out_of_the_state(places, given_file, tmp_path, name):
-    """The device's own user can put a link there; what it leads to would become that user's."""
-    (places.boot / boot.FILE).write_bytes(given_file)
-    assert started(places)[0].state == "waiting"
-    link = places.state / name if name else places.state
-    link.rename(tmp_path / "elsewhere")
-    link.symlink_to(tmp_path / "elsewhere")
-    before = {path: path.read_bytes() for path in (tmp_path / "elsewhere").rglob("*.*")}
-    (places.boot / boot.FILE).write_bytes(given_file)
-    made, _ = started(places)
+OWNER, GROUPS = 12_345, os.getgroups()
+"""Stands for the device's own user: any that is not root."""
+
+
+@pytest.fixture
+def owned(monkeypatch):
+    """Places whose state lies in a folder of the device's own user, as on a device."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become somebody else")
+    with tempfile.TemporaryDirectory() as made:
+        base = Path(made)
+        base.chmod(0o755)
+        for name in ("boot", "config", "root", "lethe", "roots"):
+            (base / name).mkdir(mode=0o755)
+        (base / "roots").chmod(0o700)
+        os.chown(base / "lethe", OWNER, OWNER)
+        os.chown(base / "config", 0, OWNER)
+        yield boot.Places(
+            boot=base / "boot", config=base / "config", state=base / "lethe/state",
+            root=base / "root",
+        )  # fmt: skip
+
+
+def owners(folder):
+    return {path.lstat().st_uid for path in folder.rglob("*")}
+
+
+def test_what_root_makes_in_the_state_is_the_devices_own_users(owned, given_file):
+    (owned.boot / boot.FILE).write_bytes(given_file)
+    made, _ = started(owned)
+    assert made.state == "waiting", made.problems
+    assert owners(owned.state.parent) == {OWNER}
+    assert owners(owned.config) == {0}
+    assert os.geteuid() == os.getegid() == 0
+    assert os.getgroups() == GROUPS
+
+
+@pytest.mark.parametrize("name", ["", "tls", "tls/request.json", "device.key"])
+def test_roots_part_is_not_led_out_of_the_state(owned, given_file, name):
+    """The device's own user can put a link there; what they may not touch stays as it is."""
+    (owned.boot / boot.FILE).write_bytes(given_file)
+    assert started(owned)[0].state == "waiting"
+    elsewhere = owned.state.parent.parent / "roots/elsewhere"
+    link = owned.state / name if name else owned.state
+    link.rename(elsewhere)
+    os.chown(elsewhere, 0, 0)
+    link.symlink_to(elsewhere)
+    os.chown(link, OWNER, OWNER, follow_symlinks=False)
+    (owned.boot / boot.FILE).write_bytes(given_file)
+
+    def held():
+        return {
+            path: (path.lstat().st_uid, path.is_file() and path.read_bytes())
+            for path in elsewhere.parent.rglob("*")
+        }
+
+    before = held()
+    made, _ = started(owned)
+    assert held() == before
     assert made.state == "failed"
-    assert "is a link" in made.problems[0]
-    assert before == {path: path.read_bytes() for path in (tmp_path / "elsewhere").rglob("*.*")}
+    assert os.geteuid() == 0
 
 
-def test_only_what_lies_in_the_state_becomes_the_devices(places, monkeypatch, tmp_path):
-    given_away = []
+def test_a_link_that_is_put_there_between_two_steps_leads_nowhere(owned, given_file, monkeypatch):
+    """No look beforehand could cover this: the folder of keys is exchanged while it is used."""
+    (owned.boot / boot.FILE).write_bytes(given_file)
+    elsewhere = owned.state.parent.parent / "roots"
+    make = files.write_atomically
 
-    def chown(path, _uid, _gid, *, dir_fd, follow_symlinks):
-        assert not follow_symlinks
-        given_away.append((str(Path(f"/proc/self/fd/{dir_fd}").readlink()), path))
+    def exchanged(path, content, **more):
+        if path.parent.name == "tls" and not path.parent.is_symlink():
+            path.parent.rmdir()
+            path.parent.symlink_to(elsewhere)
+        make(path, content, **more)
 
-    monkeypatch.setattr(boot.os, "chown", chown)
-    monkeypatch.setattr(boot, "_is_ours", lambda _found, _owner: False)
-    (places.state / "tls").mkdir()
-    (places.state / "tls" / "next.key").touch()
-    (tmp_path / "roots").touch()
-    (places.state / "second name").hardlink_to(tmp_path / "roots")
-    (places.state / "link").symlink_to(tmp_path)
-    boot._give_to_owner(places.state)
-    state = str(places.state)
-    assert sorted(given_away) == [
-        (state, "."), (f"{state}/tls", "."), (f"{state}/tls", "next.key")
-    ]  # fmt: skip
+    monkeypatch.setattr(credentials_module, "write_atomically", exchanged)
+    made, _ = started(owned)
+    assert made.state == "failed"
+    assert "Permission denied" in made.problems[0]
+    assert not list(elsewhere.iterdir())
+
+
+def test_root_that_may_not_become_the_devices_user_writes_nothing(owned, given_file, monkeypatch):
+    def refused(_user):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    (owned.boot / boot.FILE).write_bytes(given_file)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "seteuid", lambda user: refused(user) if user else None)
+        made, _ = started(owned)
+    assert made.state == "failed"
+    assert "may not act as user 12345" in made.problems[0]
+    assert not owned.state.exists()
 
 
 def test_what_is_too_large_is_not_parsed():

@@ -269,6 +269,17 @@ def test_root_knows_a_few_words_and_no_others(device, request_):
     assert device.root() is None, "it is asked once"
 
 
+def test_a_link_or_a_pipe_is_no_request(device, tmp_path):
+    request = device.system.root / "var/lib/lethe/update/request"
+    (tmp_path / "elsewhere").write_text("install\n")
+    request.symlink_to(tmp_path / "elsewhere")
+    assert device.root().returncode == 1
+    os.mkfifo(request)
+    assert device.root().returncode == 1
+    assert device.system.called() == []
+    assert not request.exists()
+
+
 def test_root_restarts_into_what_was_installed_only(device):
     (device.system.root / "var/lib/lethe/update/request").write_text("restart\n")
     assert device.root().returncode == 1

@@ -18,7 +18,7 @@ from cli.fleet_publish import bring
 from edge import config as configuration
 from edge import limits
 from edge.errors import ConfigError
-from edge.files import read_small
+from edge.files import read_toml
 from edge.protocol.configuration import Desired, Reported
 from edge.settings import layers
 from edge.settings.fields import describe, plain, shown, value_of
@@ -138,7 +138,7 @@ def set_(
         for name in _devices(repository, device, everyone=everyone):
             last = wanted.read(repository, name)
             before = last.settings if last else {}
-            base = _toml(file) if file is not None else before
+            base = read_toml(file, limits.MAX_CONFIG_BYTES) if file is not None else before
             after = wanted.changed(base, named, unset or [])
             if last is not None and after == before:
                 console.print(f"{name}: version {last.version} says so already")
@@ -236,7 +236,7 @@ def _value(path: str, text: str) -> object:
     """Read a value as TOML, or as the text that it is where the field takes text."""
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # ValueError: also a number of 5,000 digits
         return text
     field = describe().get(path)
     if field is not None and not isinstance(value, str):
@@ -248,15 +248,6 @@ def _value(path: str, text: str) -> object:
             except msgspec.ValidationError:
                 return value  # refused in words further on
     return value
-
-
-def _toml(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(read_small(file, limits.MAX_CONFIG_BYTES).decode("utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: not TOML: {error}") from error
 
 
 def _devices(repository: Repository, named: list[str] | None, *, everyone: bool) -> list[str]:

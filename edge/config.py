@@ -6,7 +6,6 @@ be tightened here, never loosened.
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -15,6 +14,7 @@ from msgspec import Meta
 
 from edge import limits
 from edge.errors import ConfigError
+from edge.files import read_toml
 from edge.protocol.watchlist import Name, Purpose
 
 Section = TypeVar("Section", bound=msgspec.Struct)
@@ -303,14 +303,7 @@ def load(path: Path, *, source: str | None = None) -> Config:
     Raises:
         ConfigError: the file is missing, too large, no TOML, or holds a wrong value.
     """
-    try:
-        if path.stat().st_size > limits.MAX_CONFIG_BYTES:
-            raise ConfigError(f"{path}: larger than {limits.MAX_CONFIG_BYTES} bytes")
-        document = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:  # ValueError: also a number of 5,000 digits
-        raise ConfigError(f"{path}: not TOML: {error}") from error
+    document = read_toml(path, limits.MAX_CONFIG_BYTES)
     try:
         config = parse(document)
     except ConfigError as error:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
+import tomllib
 from pathlib import Path
+from typing import Any
 
 from edge import limits
 from edge.errors import ConfigError, StorageUnavailable
@@ -86,6 +88,20 @@ def read_small(path: Path, most: int) -> bytes:
     if len(content) > most:
         raise OSError(errno.EFBIG, f"larger than {most} bytes", str(path))
     return content
+
+
+def read_toml(path: Path, most: int) -> dict[str, Any]:
+    """Return what a TOML file holds, if it is not larger than `most` bytes.
+
+    Raises:
+        ConfigError: it cannot be read, is larger, or no TOML.
+    """
+    try:
+        return tomllib.loads(read_small(path, most).decode("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:  # ValueError: also a number of 5,000 digits
+        raise ConfigError(f"{path}: not TOML: {error}") from error
 
 
 def read_secret(path: Path) -> bytes:

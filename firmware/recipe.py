@@ -123,7 +123,7 @@ def load(path: Path) -> Recipe:
         return msgspec.convert(tomllib.loads(path.read_text("utf-8")), Recipe)
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+    except (ValueError, RecursionError, msgspec.ValidationError) as error:
         raise RecipeError(f"{path}: {error}") from error
 
 

@@ -6,7 +6,6 @@ authority and one-time token are put in.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import tomli_w
 
 from edge import limits
 from edge.errors import ConfigError
-from edge.files import read_small
+from edge.files import read_small, read_toml
 from edge.provision import document
 
 
@@ -33,15 +32,14 @@ def complete(
     Raises:
         ConfigError: a file cannot be read, or the result would be refused by the device.
     """
+    filled = read_toml(template, limits.MAX_CONFIG_BYTES)
     try:
-        text = read_small(template, limits.MAX_CONFIG_BYTES).decode("utf-8")
-        filled = tomllib.loads(text)
         root_json = read_small(root, limits.MAX_ROOT_BYTES).decode("utf-8")
         own = read_small(authority, limits.MAX_AUTHORITIES_BYTES).decode("ascii")
     except OSError as error:
         raise ConfigError(f"{error.filename}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{template}: not TOML: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{root} or {authority}: not text: {error}") from error
     for section in ("device", "fleet", "broker", "enrol"):
         if not isinstance(filled.setdefault(section, {}), dict):
             raise ConfigError(f"{template}: {section} is no section")

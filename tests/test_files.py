@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from edge import files, limits
 from edge.errors import ConfigError, StorageUnavailable
-from edge.files import private_folder, read_secret, read_small, write_atomically
+from edge.files import private_folder, read_secret, read_small, read_toml, write_atomically
 
 
 @given(old=st.binary(max_size=99), new=st.binary(max_size=99))
@@ -18,6 +18,26 @@ def test_what_is_written_last_is_read(tmp_path_factory, old, new):
     write_atomically(path, old)
     write_atomically(path, new)
     assert path.read_bytes() == new
+
+
+@pytest.mark.parametrize(
+    "content", [b"a = " + b"1" * 5000, b"a = " + b"[" * 5000, b"\xff", b"a = 1 1", b"["]
+)
+def test_what_is_no_toml_is_said_so(tmp_path, content):
+    path = tmp_path / "file.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"file\.toml: not TOML: "):
+        read_toml(path, 10_000)
+
+
+def test_toml_is_read_if_it_is_small_enough(tmp_path):
+    path = tmp_path / "file.toml"
+    with pytest.raises(ConfigError, match=r"cannot be read: No such file"):
+        read_toml(path, 6)
+    path.write_bytes(b"a = 12")
+    assert read_toml(path, 6) == {"a": 12}
+    with pytest.raises(ConfigError, match=r"cannot be read: larger than 5 bytes"):
+        read_toml(path, 5)
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o644])

@@ -65,6 +65,16 @@ def given_file(operator, tmp_path):
     )  # fmt: skip
 
 
+def test_a_template_with_a_number_that_no_program_reads_is_refused_in_words(operator, tmp_path):
+    template = tmp_path / "site.toml"
+    template.write_text(TEMPLATE + "\nport = " + "1" * 5000)
+    with pytest.raises(ConfigError, match=r"site\.toml: not TOML: .*4300"):
+        invitation.complete(
+            template, "gate-3", operator / "fleet" / "root.json",
+            operator / "authority" / authority.CA, ours(operator).invite,
+        )  # fmt: skip
+
+
 @pytest.fixture
 def places(tmp_path):
     for name in ("boot", "config", "root"):

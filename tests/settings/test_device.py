@@ -249,6 +249,7 @@ def test_what_is_wrong_is_not_signed(operator):
     for arguments, said in (
         (["telemetry.period_s=5"], "telemetry.period_s = 5 refused; it may hold: a whole number"),
         (["device.id=x"], "in the device's own file only"),
+        (["telemetry.period_s=" + "1" * 5000], "telemetry.period_s = "),
         (["telemetry.period=5"], "telemetry.period is no field"),
         (["period"], "write FIELD=VALUE"),
         ([], "nothing to set"),

@@ -6,7 +6,7 @@ import contextlib
 import re
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from pexpect import TIMEOUT
@@ -48,6 +48,19 @@ class Device:
         self.strategy.expect(r"U-Boot 20|Starting kernel|Booting Linux", 900)
         yield
         self.strategy.await_shell()
+
+    @contextlib.contextmanager
+    def remembered(self) -> Iterator[Callable[[], bool]]:
+        """Keep the state it is in, memory and disk, during the block.
+
+        Yields:
+            What brings it back into that state; it returns False where the rig cannot.
+        """
+        self.strategy.remember()
+        try:
+            yield self.strategy.recall
+        finally:
+            self.strategy.forget()
 
     def expect(self, pattern: str, timeout: float) -> None:
         """Wait for a line on the console, after the last one that was waited for."""

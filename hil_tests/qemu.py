@@ -52,6 +52,8 @@ takes names of 55 characters at most, of which 9 are left for a unit's.
 """
 CREDENTIALS = {"systemd.extra-unit.s.service": UNIT, "systemd.extra-unit.tmp.mount": WANTED}
 CONNECT_S = 60.0
+SNAPSHOT = "remembered"
+"""Name of the state in the overlay."""
 
 
 @target_factory.reg_driver
@@ -138,6 +140,16 @@ class ImageQEMUDriver(QEMUDriver):
     def alive(self) -> bool:
         return bool(self.status) and self._child.poll() is None
 
+    def tell(self, command: str) -> None:
+        """Have QEMU's monitor for people do something.
+
+        Raises:
+            RigError: it could not; it says so in words, and nothing otherwise.
+        """
+        said = self.monitor_command("human-monitor-command", {"command-line": command})
+        if said.strip():
+            raise RigError(f"{command}: {said.strip()}")
+
 
 @target_factory.reg_driver
 @attr.s(eq=False)
@@ -147,6 +159,7 @@ class QEMUStrategy(DeviceStrategy):
     def __attrs_post_init__(self):
         super().__attrs_post_init__()
         self._at = 0
+        self._remembered = Status.off
 
     def _said(self) -> str:
         log = self.power.log
@@ -161,6 +174,22 @@ class QEMUStrategy(DeviceStrategy):
     def renew(self) -> None:
         self.transition(Status.off)
         self.power.overlay.unlink(missing_ok=True)
+
+    def remember(self) -> None:
+        self._remembered = self.status
+        self.power.tell(f"savevm {SNAPSHOT}")
+
+    def recall(self) -> bool:
+        self.transition(Status.off)
+        self.power.on()
+        self.power.tell(f"loadvm {SNAPSHOT}")
+        self.await_shell()
+        self.status = self._remembered
+        return True
+
+    def forget(self) -> None:
+        if self.power.alive():  # otherwise it goes with the overlay
+            self.power.tell(f"delvm {SNAPSHOT}")
 
     def mark(self) -> None:
         self._at = len(self._said())

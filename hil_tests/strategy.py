@@ -118,6 +118,22 @@ class DeviceStrategy(Strategy):
         """Give the device a fresh image; it is off afterwards."""
         raise NotImplementedError
 
+    def remember(self) -> None:
+        """Keep the state that the running device is in, memory and disk; `snapshots` can."""
+
+    def recall(self) -> bool:
+        """Bring the device back into the state that was kept; it runs then.
+
+        Its clock is behind and its connections are gone, as after a long sleep.
+
+        Returns:
+            False: the rig cannot, and nothing was done.
+        """
+        return False
+
+    def forget(self) -> None:
+        """Keep that state no longer."""
+
     def mark(self) -> None:
         """Count the console from here."""
         raise NotImplementedError

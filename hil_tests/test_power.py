@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 
@@ -10,6 +11,9 @@ import pytest
 from hil_tests.test_update import BUNDLES, bring, install
 
 pytestmark = [pytest.mark.timeout(8 * 3600), pytest.mark.lg_feature("power")]
+VERSION = "9.0.0"
+START_S = 120.0
+"""A cut in a start comes within this time: it takes about so long, emulated."""
 
 
 def whole(device):
@@ -31,48 +35,110 @@ def test_a_power_cut_at_work(looking, site, measure):
     measure("next candidate", site.await_candidate(), "s")
 
 
+def slots(device):
+    """Return what RAUC knows of the slot that runs and of the other one: version, hash, state."""
+    told = device.run("rauc status --detailed --output-format=json 2>/dev/null")
+    known = [one for entry in json.loads(told)["slots"] for one in entry.values()]
+    return sorted(known, key=lambda slot: slot["state"] != "booted")
+
+
+def is_what_was_installed(device, version):
+    """The slot that runs holds every byte of the version, by the hash that was signed."""
+    assert f"VERSION_ID={version}" in device.run("cat /usr/lib/os-release")
+    running, _ = slots(device)
+    content = running["slot_status"]["checksum"]
+    said = device.run(f"head -c {content['size']} {running['device']} | sha256sum", timeout=1800)
+    assert said.split()[0] == content["sha256"]
+
+
+def go_home(device, home):
+    """Have the slot run that ran before, which nothing has written to."""
+    if device.slot() == home:
+        device.run("rauc status mark-active booted")
+        return
+    device.run("rauc status mark-active other")
+    with device.restart():
+        pass
+    device.start()
+
+
+@pytest.mark.shows("The rig brings the device back into a state that it was in")
+@pytest.mark.lg_feature("snapshots")
+def test_a_state_comes_back(device):
+    device.run("echo before >/data/state && sync")
+    with device.remembered() as recall:
+        device.run("echo after >/data/state && sync")
+        assert recall()
+        assert device.run("cat /data/state") == "before"
+    device.run("rm /data/state")
+
+
 @pytest.mark.shows("Power cuts at random moments of an installation: never a half slot")
 @pytest.mark.lg_feature("planted-versions")
 def test_power_cuts_while_installing(device, site, versions, measure, request):
-    good = versions.bundle("9.0.0")
+    good = versions.bundle(VERSION)
     bring(device, site, good)
-    home = device.slot()
-    begun = time.monotonic()
-    install(device, good)
-    length = time.monotonic() - begun
-    measure("whole installation", length, "s")
-    device.run("rauc status mark-active booted")
-    for number in range(request.config.getoption("cuts")):
-        device.run(f"systemd-run -q --unit=install rauc install {BUNDLES}/{good.name}")
-        moment = random.uniform(0, length)
-        time.sleep(moment)
-        device.cut_power()
-        slot = whole(device)
-        measure(f"cut {number + 1}", f"after {moment:.1f} of {length:.0f} s: slot {slot}, kept")
-        if slot != home:
-            assert "9.0.0" in device.run("cat /usr/lib/os-release")
-            device.run("rauc status mark-active other")
-            with device.restart():
-                pass
-            device.start()
+    home, untouched = device.slot(), slots(device)[1]
+    with device.remembered() as recall:
+        begun = time.monotonic()
+        install(device, good)
+        length = time.monotonic() - begun
+        measure("whole installation", length, "s")
+        for number in range(request.config.getoption("cuts")):
+            if not recall():
+                go_home(device, home)
+            device.run(f"systemd-run -q --unit=install rauc install {BUNDLES}/{good.name}")
+            moment = random.uniform(0, length)
+            time.sleep(moment)
+            device.cut_power()
+            begun = time.monotonic()
+            slot = whole(device)
+            seconds = time.monotonic() - begun
+            if slot == home:
+                _, other = slots(device)
+                if other == untouched:
+                    found = "the other one untouched"
+                else:
+                    found = f"the other one {other['boot_status']}"
+                    assert other["boot_status"] == "bad", "a half slot is not started"
+            else:
+                is_what_was_installed(device, VERSION)
+                found = "whole, by its hash"
+            measure(
+                f"cut {number + 1}",
+                f"after {moment:.1f} of {length:.0f} s: slot {slot} kept within {seconds:.0f} s, "
+                f"{found}",
+            )
 
 
 @pytest.mark.shows("Power cuts in the first start after an update: the new version is tried again")
 @pytest.mark.lg_feature("planted-versions")
 def test_power_cuts_in_the_first_start_after(device, site, versions, measure, request):
-    good = versions.bundle("9.0.0")
-    for number in range(request.config.getoption("cuts")):
-        home = device.slot()
-        bring(device, site, good)
-        install(device, good)
-        device.run("sync")
-        device.strategy.mark()
-        device.cut_power()
-        device.strategy.power.on()
-        device.expect("lethe: starting slot", 900)
-        moment = random.uniform(0, 120)
-        time.sleep(moment)
-        device.cut_power()
-        slot = whole(device)
-        measure(f"cut {number + 1}", f"{moment:.1f} s into the start: slot {slot}, kept")
-        assert slot != home
+    good = versions.bundle(VERSION)
+    bring(device, site, good)
+    home = device.slot()
+    install(device, good)
+    device.run("sync")
+    with device.remembered() as recall:
+        for number in range(request.config.getoption("cuts")):
+            if number and not recall():
+                home = device.slot()
+                install(device, good)
+                device.run("sync")
+            device.cut_power()
+            device.strategy.mark()
+            device.strategy.power.on()
+            device.expect("lethe: starting slot", 900)
+            moment = random.uniform(0, START_S)
+            time.sleep(moment)
+            device.cut_power()
+            begun = time.monotonic()
+            slot = whole(device)
+            seconds = time.monotonic() - begun
+            assert slot != home
+            is_what_was_installed(device, VERSION)
+            measure(
+                f"cut {number + 1}",
+                f"{moment:.1f} s into the start: slot {slot} kept within {seconds:.0f} s, whole, "
+                "by its hash",
+            )

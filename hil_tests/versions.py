@@ -12,6 +12,9 @@ from firmware.build import Record
 from ota import bundle, keys
 
 CODE = "/usr/lib/lethe"
+UNITS = "/usr/lib/systemd/system"
+PATIENCE = {"lethe-provision": 120, "lethe-selftest": 600}
+"""Units of a start, and their time limits, seconds."""
 CRASH = 'raise SystemExit("planted: this version crashes")\n'
 HANG = "import time\n\ntime.sleep(10**6)\n"
 BLIND = (
@@ -97,22 +100,43 @@ class Versions:
         plant: Callable[[Path], None] | None = None,
         compatible: str = "",
         signer: Path | None = None,
+        whole: bool = True,
     ) -> Path:
-        """Return a signed bundle."""
+        """Return a signed bundle.
+
+        Args:
+            version: of it.
+            plant: changes its root file system.
+            compatible: the devices it is for; the image's own if empty.
+            signer: folder of whoever signs it; whom the image trusts if None.
+            whole: False: for what is refused before the content is looked at, which is nothing.
+        """
         signer = signer or self.signer
-        path = self.work / f"{version}{compatible}-{signer.name}.raucb"
+        kind = "" if whole else "-empty"
+        path = self.work / f"{version}{compatible}{kind}-{signer.name}.raucb"
         if not path.exists():
-            image = self.rootfs(version, plant)
+            image = self.rootfs(version, plant) if whole else self._nothing(version)
             content = bundle.Content(compatible or self.record.compatible, version)
             bundle.make({"rootfs": image}, content, signer, path)
             image.unlink()
+        return path
+
+    def _nothing(self, version: str) -> Path:
+        path = self.work / f"{version}.ext4"
+        path.write_bytes(bytes(1 << 20))
         return path
 
     def crashing(self, image: Path) -> None:
         self._begin_main_with(image, CRASH)
 
     def hanging(self, image: Path) -> None:
+        """It hangs; that it may for ten minutes, and three times, is cut down to a tenth."""
         self._begin_main_with(image, HANG)
+        for unit, limit in PATIENCE.items():
+            old = f"TimeoutStartSec={limit}\n"
+            change(image, f"{UNITS}/{unit}.service", lambda text, old=old, new=limit // 10: (
+                text.replace(old, f"TimeoutStartSec={new}\n")
+            ), self.work)  # fmt: skip
 
     def blind(self, image: Path) -> None:
         change(image, f"{CODE}/cli/selftest.py", lambda text: text + BLIND, self.work)

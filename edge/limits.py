@@ -398,7 +398,7 @@ UPDATE_STEP_PERCENT = 5
 UPDATE_FAILURES_KEPT = 16
 MAX_UPDATE_RECORD_BYTES = 64 * 1024
 UPDATE_INSTALL_S = 3600.0
-"""An installation that gives no result for so long has failed; under emulation it takes minutes."""
+"""So long without a result, and an installation has failed, a restart is asked for once more."""
 UPDATE_INSTALL_CUTS = 3
 """In so many installations of one bundle the machine may go down before it is to blame."""
 MAX_MODEL_FILES = 64

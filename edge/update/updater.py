@@ -119,6 +119,7 @@ class Updater:
         self._announced: Announcement | None = None
         self._pause, self._due = limits.UPDATE_RETRY_FIRST_S, 0.0
         self._asked_at = steady()
+        self._restart_due = 0.0
         self._fetching = self._have = ""
         self._refused = ""
         self._known = self._closing = False
@@ -295,6 +296,7 @@ class Updater:
         asked = self._machine.asked
         result = "" if asked else self._machine.result
         if result == "installed":
+            self._restart_due = 0.0
             self._write(msgspec.structs.replace(self._record, phase="restarting"))
             self._reporter.change(state="restarting", percent=100, reason="")
         elif result:
@@ -318,9 +320,11 @@ class Updater:
             return
         reason = self._hindered(announced)
         self._reporter.change(state="restarting", percent=100, reason=reason)
-        if not reason and not self._machine.asked:
+        # Once: a request that is made while the machine goes down would be found after the restart.
+        if not reason and self._steady() >= self._restart_due:
             log.info("restarting into version %s", self._record.version)
             self._machine.ask("restart")
+            self._restart_due = self._steady() + limits.UPDATE_INSTALL_S
 
     def _cancel(self) -> None:
         """Have root's part see to it that no restart begins with what was installed."""

@@ -335,6 +335,21 @@ def test_it_goes_on_when_nobody_is_in_view_any_more(device, good):
     assert len(device.server.requests) == 1
 
 
+def test_a_restart_is_asked_for_once(device, good):
+    """A machine may go down for longer than it is until the next look."""
+    device.announce(good)
+    assert device.go(2) == ("restarting", "")
+    request = device.system.root / "var/lib/lethe/update/request"
+    device.updater.step()
+    assert request.read_text() == "restart\n"
+    device.root()
+    device.updater.step()
+    assert not request.exists()
+    device.now += limits.UPDATE_INSTALL_S
+    device.updater.step()
+    assert request.read_text() == "restart\n"
+
+
 def test_it_restarts_when_nobody_is_in_view(device, good):
     device.announce(good)
     device.updater.step()

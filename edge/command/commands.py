@@ -136,7 +136,8 @@ class Commands:
             for safe in (True, False)
         }
         self._refusals = Bucket(limits.COMMAND_ANSWERS, limits.COMMAND_ANSWERS_PER_S)
-        self._busy: set[type[Order]] = set()
+        self._busy: set[tuple[type[Order], bool]] = set()
+        self._undo: dict[type[Order], Order] = {}
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._work, name="commands", daemon=True)
 
@@ -219,7 +220,7 @@ class Commands:
             read, device=self._device, operators=self._operators, memory=self._memory, time=at
         )
         by = f"operator {signer[:12]}"
-        deed, kind = self._deeds[type(given.order)], type(given.order)
+        deed, kind = self._deeds[type(given.order)], _kind(given)
         if kind in self._busy:
             raise rules.refusal("busy", "the last one of this kind has not come to an end")
         memory = rules.remember(self._memory, given, at)
@@ -238,7 +239,10 @@ class Commands:
                 raise rules.refusal("storage", f"it could be replayed: {error}") from error
         self._memory = memory
         if deed.aside:
-            self._busy.add(kind)
+            with self._lock:
+                self._busy.add(kind)
+                if given.safe and (type(given.order), False) in self._busy:
+                    self._undo[type(given.order)] = given.order
             threading.Thread(
                 target=self._aside, args=(deed, given, by), name=_name(given), daemon=True
             ).start()
@@ -254,7 +258,11 @@ class Commands:
         except CommandRefused as error:
             self._refuse(given, error)
         finally:
-            self._busy.discard(type(given.order))
+            with self._lock:
+                self._busy.discard(_kind(given))
+                undo = None if given.safe else self._undo.pop(type(given.order), None)
+            if undo is not None:  # given meanwhile; it may have been done before this had begun
+                self._do(deed, undo, by)
 
     @staticmethod
     def _do(deed: Deed, order: Order, by: str) -> Outcome:
@@ -335,6 +343,11 @@ class Commands:
             write_atomically(self._file, msgspec.json.encode(memory))
         except StorageUnavailable as error:
             log.warning("which commands were obeyed is not written down: %s", error)
+
+
+def _kind(given: Command) -> tuple[type[Order], bool]:
+    """Return of what kind a command is: what ends a deed does not wait for it."""
+    return type(given.order), given.safe
 
 
 def _name(given: Command) -> str:

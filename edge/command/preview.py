@@ -29,7 +29,7 @@ from edge.camera.base import Frame
 from edge.command.preview_server import PreviewServer
 from edge.command.rules import refusal
 from edge.config import AimConfig
-from edge.errors import FrameError
+from edge.errors import FrameError, Unavailable
 from edge.vision.faces import Face, Region
 
 log = logging.getLogger(__name__)
@@ -132,6 +132,7 @@ class Preview:
         self._steady, self._now = steady, now
         self._lock = threading.Lock()
         self._session: _Session | None = None
+        self._turn = 0  # rises with each end
         self._frame: NDArray[np.uint8] | None = None
         self._wake = threading.Condition()
         self._due = 0.0
@@ -163,10 +164,12 @@ class Preview:
             ConfigError: the interface has no address, or the port cannot be had.
             IndicatorUnavailable: what shows people that they are looked at does not.
             ModelError: there is no detector.
+            Unavailable: it was ended meanwhile.
         """
         if self._config.interface is None:
             raise refusal("not-configured", "aim.interface names none: there is no preview")
-        self.end()
+        turn = self._turn
+        self._end()
         find = self._open()
         self._show(True)
         server = PreviewServer(self._config.interface, self._config.port)
@@ -176,12 +179,22 @@ class Preview:
         )
         ends = self._steady() + 60 * minutes
         with self._lock:
-            self._session = _Session(server, ends, thread, over)
-        thread.start()
+            wanted = self._turn == turn  # else it was ended while the detector was opened
+            if wanted:
+                self._session = _Session(server, ends, thread, over)
+                thread.start()
+        if not wanted:
+            server.close()
+            raise Unavailable("it was ended before it had begun")
         return server.address, self._now() + 60 * minutes
 
     def end(self) -> None:
-        """End it, if it is on."""
+        """End it, if it is on or about to begin."""
+        with self._lock:
+            self._turn += 1
+        self._end()
+
+    def _end(self) -> None:
         with self._lock:
             session, self._session = self._session, None
         if session is None:

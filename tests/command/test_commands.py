@@ -127,6 +127,33 @@ def test_what_takes_its_time_is_answered_twice_and_holds_up_no_stop(tmp_path):
     stage.commands.close()
 
 
+def test_the_preview_is_ended_while_it_is_being_opened(tmp_path):
+    opening, ended, again, done = *(threading.Event() for _ in range(3)), []
+
+    def aim(order, _by):
+        done.append(order)
+        if order.minutes:
+            opening.set()
+            assert ended.wait(60)
+            return Outcome("ended before it had begun", done=False)
+        (again if ended.is_set() else ended).set()
+        return Outcome("off")
+
+    stage = Stage(tmp_path / "c.json", does={Aim: aim})
+    stage.give(Aim(minutes=5))
+    assert opening.wait(60)
+    stage.give(Aim(minutes=5), number=2, now=NOW + 1)
+    stage.answers(2)
+    assert stage.sent[1].refusal == "busy"
+    stage.give(Aim(minutes=0), number=3, now=NOW + 2)
+    stage.answers(5)
+    ends = {each.id: each.state for each in stage.sent if each.state in ("done", "failed")}
+    assert ends == {f"{1:032x}": "failed", f"{3:032x}": "done"}
+    assert again.wait(60), "once more: the first may have come too early"
+    assert done == [Aim(minutes=5), Aim(minutes=0), Aim(minutes=0)]
+    stage.commands.close()
+
+
 @pytest.mark.parametrize(
     ("error", "state", "name"),
     [

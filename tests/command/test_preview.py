@@ -17,7 +17,13 @@ from edge.command import preview as module
 from edge.command.preview import Preview, find_all, render
 from edge.command.preview_server import PreviewServer, address_of
 from edge.config import AimConfig
-from edge.errors import CommandRefused, ConfigError, IndicatorUnavailable, ModelError
+from edge.errors import (
+    CommandRefused,
+    ConfigError,
+    IndicatorUnavailable,
+    ModelError,
+    Unavailable,
+)
 from edge.vision.engine import Vision
 from edge.vision.faces import Face
 from edge.vision.pictures import read_picture
@@ -123,6 +129,34 @@ def test_it_ends_by_itself(stage):
         get(address)
     stage.preview.end()
     assert stage.ended == 1
+
+
+def test_whoever_ends_it_while_it_is_being_opened_is_not_overtaken(stage):
+    opening, go = threading.Event(), threading.Event()
+
+    def slow():
+        opening.set()
+        assert go.wait(60)
+        return lambda _image, _score: []
+
+    stage.preview._open = slow
+    said = []
+
+    def begin():
+        try:
+            stage.preview.begin(10)
+        except Unavailable as error:
+            said.append(str(error))
+
+    beginning = threading.Thread(target=begin)
+    beginning.start()
+    assert opening.wait(60)
+    stage.preview.end()
+    go.set()
+    beginning.join(60)
+    assert said == ["it was ended before it had begun"]
+    assert not stage.preview.on
+    assert stage.preview.begin(1)[0], "the port is free again"
 
 
 def test_it_listens_on_the_interface_only():

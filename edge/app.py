@@ -216,7 +216,9 @@ class Device:
         if broker.ca_file is None or broker.cert_file is None:
             return None
         credentials = Credentials(state_dir, device)
-        return Renewal(credentials, self._link, broker, device, now=self._now)
+        return Renewal(
+            credentials, self._link, broker, device, now=self._now, note=self._audit.note
+        )
 
     def _open_audit(self, folder: Path) -> Diary:
         started = audit.Started(

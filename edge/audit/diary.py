@@ -144,9 +144,10 @@ class Diary:
             self._log.append(audit.Refused(what=what, reason=_short(reason), more=more))
 
     def note(
-        self, entry: audit.Configured | audit.Ordered | audit.Updated | audit.NotUpdated
+        self,
+        entry: audit.Configured | audit.Ordered | audit.Updated | audit.NotUpdated | audit.Renewed,
     ) -> None:
-        """Record a new configuration, a command that was carried out, or an update's end."""
+        """Record a configuration or certificate, a command carried out, or an update's end."""
         self._log.append(entry)
 
     def hour_is_over(self) -> bool:

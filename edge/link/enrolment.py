@@ -14,13 +14,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+from cryptography.hazmat.primitives import hashes
 
 from edge import limits
 from edge.config import BrokerConfig
 from edge.credentials import Credentials, read
 from edge.errors import LetheError
 from edge.link.session import Link
-from edge.protocol import certificate, topics
+from edge.protocol import audit, certificate, topics
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +94,7 @@ class Renewal:
         device: str,
         *,
         now: Callable[[], float],
+        note: Callable[[audit.Renewed], None] = lambda _: None,
         steady: Callable[[], float] = time.monotonic,
     ) -> None:
         """Look after the certificate that `broker` names.
@@ -104,13 +106,14 @@ class Renewal:
             broker: its configuration, with `cert_file` and `ca_file`.
             device: its id.
             now: wall clock, seconds since 1970.
+            note: records that it was renewed.
             steady: seconds, never set.
 
         Raises:
             ConfigError: the certificate cannot be read.
         """
         self._credentials, self._link, self._broker = credentials, link, broker
-        self._device, self._now, self._steady = device, now, steady
+        self._device, self._now, self._note, self._steady = device, now, note, steady
         self._file = Path(str(broker.cert_file))
         self._ours = self._file.resolve() == credentials.client.resolve()
         self._certificate = read(self._file)
@@ -160,5 +163,10 @@ class Renewal:
         self._credentials.take_over()
         self._certificate, self._trouble = read(self._file), ""
         self._link.renew(str(self._file))
+        self._note(
+            audit.Renewed(
+                sha256=self._certificate.fingerprint(hashes.SHA256()).hex(), until=int(self.ends)
+            )
+        )
         log.info("the broker's certificate for this device is renewed until %s",
                  certificate.day(self.ends))  # fmt: skip

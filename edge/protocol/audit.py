@@ -228,6 +228,18 @@ class NotUpdated(_Entry, frozen=True, kw_only=True, tag="not-updated"):
     reason: Text
 
 
+class Renewed(_Entry, frozen=True, kw_only=True, tag="renewed"):
+    """The broker has taken a new client certificate, which replaces the one before.
+
+    Attributes:
+        sha256: of the certificate (DER), hex.
+        until: when it ends, seconds since 1970.
+    """
+
+    sha256: Hash
+    until: Count
+
+
 class Degraded(_Entry, frozen=True, kw_only=True, tag="degraded"):
     """What is wrong has changed; nothing is wrong where `reasons` is empty."""
 
@@ -295,6 +307,7 @@ Entry: TypeAlias = (
     | Ordered
     | Updated
     | NotUpdated
+    | Renewed
     | Degraded
     | ClockJumped
     | Repaired

@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -73,7 +74,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class ModelStore:
-    """The models of a device beside those that came with its software."""
+    """The models of a device beside those that came with its software. Safe for several threads.
+
+    The health thread proves them; all else is done by the thread of `edge.update.models`.
+    """
 
     def __init__(self, folder: Path) -> None:
         """Open the store, and count this start if models are on trial.
@@ -86,6 +90,7 @@ class ModelStore:
         """
         self._folder = private_folder(folder)
         self._file = folder / "record.json"
+        self._lock = threading.Lock()
         self._record = _read(self._file)
         self.fallen: Rejected | None = None
         """What this start went back from, if it did."""
@@ -220,8 +225,9 @@ class ModelStore:
         Raises:
             StorageUnavailable: that cannot be written; nothing has changed.
         """
-        before = self._record.active.sha256 if self._record.active else SHIPPED
-        self._write(active=Active(sha256=sha256, before=before))
+        with self._lock:
+            before = self._record.active.sha256 if self._record.active else SHIPPED
+            self._write(active=Active(sha256=sha256, before=before))
 
     def prove(self) -> Active | None:
         """Take note that the device works; return the models whose trial that ends, if any.
@@ -229,11 +235,12 @@ class ModelStore:
         Raises:
             StorageUnavailable: that cannot be written.
         """
-        active = self._record.active
-        if active is None or active.proven or not active.starts:
-            return None  # without a start they are to be used only: this one shows nothing of them
-        proven = msgspec.structs.replace(active, proven=True)
-        self._write(active=proven)
+        with self._lock:
+            active = self._record.active
+            if active is None or active.proven or not active.starts:
+                return None  # without a start they are only to be used: this one shows nothing
+            proven = msgspec.structs.replace(active, proven=True)
+            self._write(active=proven)
         return proven
 
     def reject(self, sha256: str, state: Literal["refused", "gone-back"], reason: str) -> None:
@@ -244,12 +251,13 @@ class ModelStore:
         """
         reason = reason[: limits.UPDATE_REASON_CHARS]
         new = Rejected(sha256=sha256, software=__version__, state=state, reason=reason)
-        rejected = (*self._record.rejected, new)[-limits.UPDATE_FAILURES_KEPT :]
         log.warning("models %s: %s: %s", sha256[:16], state, reason)
-        active = self._record.active
-        if active is not None and active.sha256 == sha256:
-            active = None
-        self._write(active=active, rejected=rejected)
+        with self._lock:
+            rejected = (*self._record.rejected, new)[-limits.UPDATE_FAILURES_KEPT :]
+            active = self._record.active
+            if active is not None and active.sha256 == sha256:
+                active = None
+            self._write(active=active, rejected=rejected)
 
     def go_back(self, reason: str) -> None:
         """Use those that came with the software from now on; for the start of the device.
@@ -267,7 +275,8 @@ class ModelStore:
         Raises:
             StorageUnavailable: that cannot be written.
         """
-        self._write(active=None)
+        with self._lock:
+            self._write(active=None)
 
     def _write(
         self, *, active: Active | None, rejected: tuple[Rejected, ...] | None = None

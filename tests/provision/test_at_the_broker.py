@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives import hashes
 
 from edge import limits
 from edge.config import parse
@@ -18,7 +19,7 @@ from edge.files import private_folder
 from edge.health import certificate as examination
 from edge.link.enrolment import Renewal
 from edge.link.session import Link
-from edge.protocol import topics
+from edge.protocol import audit, topics
 from edge.protocol.enrolment import read_request
 from edge.provision import enrol as enrolling
 from edge.provision.document import EnrolConfig
@@ -207,7 +208,11 @@ def revoke_first(deployed):
 def renewing(device, now=time.time):
     link = session(device.config.broker, ME)
     try:
-        yield link, Renewal(device.credentials, link, device.config.broker, ME, now=now)
+        device.recorded = []
+        yield link, Renewal(
+            device.credentials, link, device.config.broker, ME,
+            now=now, note=device.recorded.append,
+        )  # fmt: skip
     finally:
         link.close()
 
@@ -225,6 +230,10 @@ def test_a_certificate_is_renewed_over_the_session_that_it_opened(deployed, devi
         new = read(device.credentials.client)
         assert new.public_key() != old.public_key()
         assert renewal.ends - time.time() > 89 * DAY
+        (recorded,) = device.recorded
+        assert recorded == audit.Renewed(
+            sha256=new.fingerprint(hashes.SHA256()).hex(), until=int(renewal.ends)
+        )
         assert not connections, "no session was interrupted for it"
         revoke_first(deployed)
         deployed.kill()

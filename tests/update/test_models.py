@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 import types
 
 import msgspec
@@ -259,6 +260,31 @@ def test_models_are_not_proven_by_a_start_without_them(device, quick):
     device.start()
     device.updates.works()
     assert device.store.active.proven
+
+
+def test_newer_models_are_not_forgotten_while_those_before_are_proven(device, quick, monkeypatch):
+    """By two threads: that of health, and that of models."""
+    device.announce(shipped())
+    device.start()
+    writing, go, write = threading.Event(), threading.Event(), model_store.write_atomically
+
+    def slow(path, content):
+        if b'"proven":true' in content and b'"starts":1' in content:
+            writing.set()
+            assert go.wait(60)
+        write(path, content)
+
+    monkeypatch.setattr(model_store, "write_atomically", slow)
+    health = threading.Thread(target=device.updates.works)
+    health.start()
+    assert writing.wait(60)
+    models = threading.Thread(target=device.store.activate, args=("7" * 64,))
+    models.start()
+    models.join(0.2)  # it has to wait; and if it does not, it is found out below
+    go.set()
+    for thread in (health, models):
+        thread.join(60)
+    assert ModelStore(device.folder).active.sha256 == "7" * 64
 
 
 def test_models_that_rot_on_the_disk_are_gone_back_from(device, quick):

@@ -37,7 +37,7 @@ from edge.protocol.party import Party
 
 CA, CA_KEY, BOOK = "ca.pem", "ca.key", "book.json"
 CRL, PASSWORDS = "crl.pem", "enrol.passwd"
-ROLES = ("fleet", "operator", "reader", "reviewer", "authority")
+ROLES = ("fleet", "operator", "reader", "reviewer", "authority", "homeassistant")
 """Names that the broker's access list gives rights to: never a device's."""
 SERVER = "broker"
 _PEM, _PKCS8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8

@@ -41,8 +41,11 @@ signed by the fleet, and nothing that the broker or Home Assistant says installs
 
 
 def discovery_topic(prefix: str, device_id: str) -> str:
-    """Device to Home Assistant, QoS 1, retained. Its names may hold no dot."""
-    return f"{prefix}/device/lethe_{device_id.replace('.', '-dot-')}/config"
+    """Device to Home Assistant, QoS 1, retained. Its names may hold no dot.
+
+    The id is a level of its own: a broker's rule for each device by its name can say no less.
+    """
+    return f"{prefix}/device/lethe/{device_id.replace('.', '-dot-')}/config"
 
 
 def discovery(

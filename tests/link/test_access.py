@@ -6,6 +6,7 @@ The table is whole: a topic that `edge.protocol.topics` makes and the table lack
 import gc
 import inspect
 import queue
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
@@ -14,6 +15,7 @@ import pytest
 from edge.config import BrokerConfig
 from edge.link.session import Link
 from edge.protocol import topics
+from edge.protocol.home_assistant import discovery_topic
 from tests.brokers import Shipped
 from tests.fleet_kit import ROOT
 from tests.link.test_deployment import session
@@ -102,26 +104,27 @@ def test_the_table_knows_every_topic():
     assert made == set(RULES) | PATHS, "a topic without a rule: who may write and read it?"
 
 
-def send_all(config, payload):
-    """Publish on every topic, and wait until the broker has seen to it.
+def send(config, topic, payload):
+    """Publish, and wait until the broker has seen to it.
 
-    Each in a session of its own: mosquitto 2.0.11 acknowledges the first publication that it
-    refuses, and ends the session at the second.
+    In a session of its own: mosquitto 2.0.11 acknowledges the first publication that it refuses,
+    and ends the session at the second.
     """
+    taken, connected = queue.SimpleQueue(), queue.SimpleQueue()
+    link = Link(config, f"sends on {topic}")
+    link.on_acknowledged(taken.put)
+    link.on_connected(lambda: connected.put(True))
+    link.start()
+    connected.get(timeout=60)
+    assert link.publish(topic, payload)
+    taken.get(timeout=60)
+    link.close()
 
-    def send(topic):
-        taken, connected = queue.SimpleQueue(), queue.SimpleQueue()
-        link = Link(config, f"sends on {topic}")
-        link.on_acknowledged(taken.put)
-        link.on_connected(lambda: connected.put(True))
-        link.start()
-        connected.get(timeout=60)
-        assert link.publish(topic, payload)
-        taken.get(timeout=60)
-        link.close()
 
+def send_all(config, payload):
+    """Publish on every topic."""
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(send, TABLE))
+        list(pool.map(lambda topic: send(config, topic, payload), TABLE))
 
 
 def test_who_may_write_what(deployed):
@@ -161,6 +164,32 @@ def test_who_may_read_what(deployed):
             read[topic].add(who)
         link.close()
     assert read == {topic: readers for topic, (_, readers) in TABLE.items()}
+
+
+def test_with_home_assistants_lines_a_device_introduces_itself_and_nobody_else(mosquitto_folder):
+    deployed = Shipped(mosquitto_folder)
+    rules = (mosquitto_folder / "acl").read_text()
+    before, mine, after = re.split(r"(?s)(#user homeassistant\n.*?\n)(?=\n)", rules)
+    mine = mine.replace("#user", "user").replace("#topic", "topic")
+    pattern = "pattern write homeassistant"
+    (mosquitto_folder / "acl").write_text(before.replace(f"#{pattern}", pattern) + mine + after)
+    deployed.start()
+    got = queue.SimpleQueue()
+    link = session(deployed.config("homeassistant"), "homeassistant")
+    link.route("#", lambda topic, payload: got.put((topic, payload)), 100)
+    link.request(["homeassistant/#", topics.status(ROOT, "+")])
+    until(lambda: link.publish("homeassistant/status", b"online") and not got.empty())
+    for name in (OTHER, SELF):
+        for device in (SELF, OTHER):
+            send(deployed.config(name), discovery_topic("homeassistant", device), name.encode())
+        send(deployed.config(name), topics.status(ROOT, name), name.encode())
+    seen = set(iter(lambda: got.get(timeout=60), (topics.status(ROOT, SELF), SELF.encode())))
+    link.close()
+    deployed.kill()
+    assert {(topic, payload) for topic, payload in seen if payload != b"online"} == {
+        *((discovery_topic("homeassistant", name), name.encode()) for name in (SELF, OTHER)),
+        (topics.status(ROOT, OTHER), OTHER.encode()),
+    }
 
 
 def test_a_device_that_is_expected_may_ask_for_a_certificate_and_nothing_else(deployed, tmp_path):

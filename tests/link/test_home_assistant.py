@@ -47,7 +47,9 @@ def test_nothing_is_installed_from_there():
 def test_the_topic_is_one_that_home_assistant_takes(device):
     # homeassistant/components/mqtt/discovery.py, TOPIC_MATCHER
     assert re.fullmatch(
-        r"homeassistant/device/[a-zA-Z0-9_-]+/config", discovery_topic("homeassistant", device)
+        r"homeassistant/(?P<component>\w+)/(?:(?P<node_id>[a-zA-Z0-9_-]+)/)?"
+        r"(?P<object_id>[a-zA-Z0-9_-]+)/config",
+        discovery_topic("homeassistant", device),
     )
 
 

@@ -227,7 +227,7 @@ def test_the_gauges_and_the_introduction_come_and_go(operator):
     operator.wait(lambda said: said.version == 0)
     operator.set("home_assistant.discovery=true")
     topic, message = seen.get(timeout=60)
-    assert topic == "homeassistant/device/lethe_camera-1/config"
+    assert topic == "homeassistant/device/lethe/camera-1/config"
     assert json.loads(message)["device"]["name"] == "Lethe camera-1"
     operator.set("--unset", "home_assistant.discovery")
     assert seen.get(timeout=60) == (topic, b"")

@@ -20,7 +20,7 @@ from cli.fleet_publish import changing as _change
 from edge.errors import ConfigError
 from edge.protocol.configuration import ROLE
 from edge.protocol.policy import Policy
-from fleet import keys, release, setup
+from fleet import keys, release, renewal, setup
 from fleet.folder import locked
 from fleet.keys import read_party, read_passphrase
 from fleet.repository import KEYS, ROOT, Repository
@@ -393,6 +393,9 @@ def _publishing(everything: bool, force: bool) -> Callable[..., None]:
         )
         if force:
             with _change(folder, passphrase_file) as repository:
+                for role, reason in renewal.renew(repository).items():
+                    ends = f"{repository.roles[role].signed.expires:%Y-%m-%d}"
+                    typer.echo(f"{role} ends {ends} and cannot be renewed: {reason}", err=True)
                 repository.seal_state(force=True)
         bring(folder, read_passphrase(passphrase_file), settings, everything=everything)
 
@@ -405,7 +408,7 @@ app.command("announce", help="Bring everything to a broker that forgot it, or to
 )
 app.command(
     "refresh",
-    help="Sign snapshot and timestamp anew and publish: at least every 7 days, from a timer.",
+    help="Sign anew what would expire, and publish: at least every 7 days, from a timer.",
 )(_publishing(False, True))
 
 

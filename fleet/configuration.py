@@ -9,7 +9,6 @@ from __future__ import annotations
 import queue
 import time
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tuf.api.metadata import Delegations, SuccinctRoles
@@ -28,6 +27,7 @@ from edge.protocol.configuration import (
     target,
 )
 from edge.settings import layers
+from fleet import renewal
 from fleet.broker import session
 from fleet.repository import Repository
 
@@ -106,12 +106,7 @@ def _look_after_bins(repository: Repository) -> None:
             config.delegations = Delegations(dict(keys), succinct_roles=wanted)
         due = list(wanted.get_roles())
     else:
-        half = datetime.now(UTC) + timedelta(seconds=limits.ROLE_LIFETIME_S / 2)
-        due = [
-            role
-            for role in (ROLE, *wanted.get_roles())
-            if repository.roles[role].signed.expires < half
-        ]
+        due = renewal.due(repository, ROLE)
     for role in due:
         with repository.edit_targets(role):
             pass

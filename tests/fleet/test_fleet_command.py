@@ -1,14 +1,17 @@
 """The operator's commands, as they are typed."""
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 
+from cli.fleet_publish import changing
 from cli.identity import app as identity_app
+from edge import limits
 from edge.errors import ConfigError
 from edge.files import private_folder
 from edge.identity import registration
-from fleet import setup
+from fleet import configuration, setup
 from fleet.owner import Owner
 from fleet.repository import Repository
 from tests.fleet.test_owner import unit
@@ -201,6 +204,49 @@ def test_refresh_signs_anew_and_announce_sends_everything(made, mosquitto):
     assert after["targets"] == before["targets"]
     count = len(Repository.existing(made.folder).paths())
     assert f"{count + 1} messages" in fleet("announce", made.folder, *broker).output
+
+
+@pytest.fixture
+def half_over(made, monkeypatch):
+    """A fleet that set a configuration 200 days ago, and nothing since."""
+    monkeypatch.setattr(limits, "ROLE_LIFETIME_S", 165 * 24 * 3600)
+    with changing(made.folder, None) as repository:
+        configuration.put(repository, "camera-1", {"log_level": "debug"})
+        for role in ("models", "firmware"):
+            with repository.edit_targets(role):
+                pass
+    monkeypatch.undo()
+    return made.folder
+
+
+def days_left(folder):
+    repository = Repository.existing(folder)
+    names = ("models", "firmware", "config", *repository.bins("config").get_roles(), "targets")
+    ends = {name: repository.roles[name].signed.expires for name in names}
+    return {name: (at - datetime.now(UTC)).days for name, at in ends.items()}
+
+
+def test_refresh_signs_anew_what_would_end_though_nothing_changes(half_over, mosquitto):
+    broker = ("--broker", f"127.0.0.1:{mosquitto.port}")
+    before = days_left(half_over)
+    assert before.pop("targets") == 364
+    assert (len(before), set(before.values())) == (3 + 64, {164})
+    fleet("refresh", half_over, *broker)
+    assert set(days_left(half_over).values()) == {364}
+    versions = {name: role["version"] for name, role in roles(half_over).items()}
+    fleet("refresh", half_over, *broker)
+    again = {name: role["version"] for name, role in roles(half_over).items()}
+    assert {name for name in again if again[name] != versions[name]} == {"snapshot", "timestamp"}
+
+
+def test_refresh_says_what_it_has_no_key_to_renew(half_over, mosquitto):
+    for file in (half_over / "keys").glob("config-1*"):
+        file.unlink()
+    said = fleet("refresh", half_over, "--broker", f"127.0.0.1:{mosquitto.port}").stderr
+    assert "config ends 20" in said
+    assert "1 of its 1 keys must sign" in said
+    days = days_left(half_over)
+    assert (days["models"], days["config"]) == (364, 164)
 
 
 def test_status_is_for_people_too(made):

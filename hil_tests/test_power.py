@@ -69,7 +69,7 @@ def test_a_state_comes_back(device):
     with device.remembered() as recall:
         device.run("echo after >/data/state && sync")
         assert recall()
-        assert device.run("cat /data/state") == "before"
+        assert device.run("cat /data/state").strip() == "before"
     device.run("rm /data/state")
 
 

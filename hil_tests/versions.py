@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import random
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -123,7 +124,9 @@ class Versions:
 
     def _nothing(self, version: str) -> Path:
         path = self.work / f"{version}.ext4"
-        path.write_bytes(bytes(1 << 20))
+        path.write_bytes(
+            random.randbytes(1 << 20)
+        )  # squashfs makes nothing of zeros, RAUC no bundle
         return path
 
     def crashing(self, image: Path) -> None:

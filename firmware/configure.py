@@ -47,12 +47,21 @@ def configure(image: Path, file: Path) -> Plan:
         BuildFailed: the image has no such partition, or a tool is missing or failed.
     """
     plan = check(file)
+    put(image, file)
+    return plan
+
+
+def put(image: Path, file: Path) -> None:
+    """Put a file into an image as it is, right or wrong: as a hand does that copies it there.
+
+    Raises:
+        BuildFailed: as `configure`.
+    """
     place = f"{image}@@{_offset(image)}"
     output(["mcopy", "-o", "-i", place, file, f"::{FILE}"])
     written = output(["mtype", "-i", place, f"::{FILE}"])
     if written.encode() != file.read_bytes():
         raise BuildFailed(f"{image}: {FILE} reads back differently: is the medium sound?")
-    return plan
 
 
 def _offset(image: Path) -> int:

@@ -7,7 +7,9 @@ needs none.
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -92,12 +94,23 @@ class SDMuxStrategy(BoardStrategy):
         source = config.get_image_path("disk")
         subprocess.run(["cp", "--sparse=always", source, copy], check=True)
         add_serial_shell(f"{copy}?offset={slot_offset(copy)}", work)
+        with self._card():
+            self.storage.write_image(str(copy), mode=Mode.DD)
+        copy.unlink()
+
+    def edit_medium(self, edit: Callable[[Path], object]) -> None:
+        self.transition(Status.off)
+        with self._card() as card:
+            edit(card)
+
+    @contextlib.contextmanager
+    def _card(self) -> Iterator[Path]:
+        """Have the card here, and not in the device."""
         self.target.activate(self.mux)
         self.target.activate(self.storage)
         self.mux.set_mode("host")
-        self.storage.write_image(str(copy), mode=Mode.DD)
+        yield Path(self.storage.storage.path)
         self.mux.set_mode("dut")
-        copy.unlink()
 
 
 @target_factory.reg_driver

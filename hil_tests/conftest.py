@@ -108,7 +108,6 @@ def device(session_device) -> Device:
 def fresh(session_device) -> Device:
     """A device with a fresh image that has never been started; it is off."""
     session_device.renew()
-    session_device.configured = False
     return session_device
 
 
@@ -116,8 +115,8 @@ def fresh(session_device) -> Device:
 def looking(device, site) -> Device:
     """The device at its main job: provisioned, a list in force, the scene before its camera."""
     if not device.configured:
-        site.publish()
         site.configure(device)
+        site.publish()
         device.configured = True
     site.keep_looking(device)
     version = site.owner.owned.version

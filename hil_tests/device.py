@@ -8,6 +8,7 @@ import shlex
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from pexpect import TIMEOUT
 
@@ -35,6 +36,11 @@ class Device:
     def renew(self) -> None:
         """Put a fresh image on it; it is off afterwards."""
         self.strategy.renew()
+        self.configured = False
+
+    def edit_medium(self, edit: Callable[[Path], object]) -> None:
+        """Change what is on its card or disk, from outside; it is off afterwards."""
+        self.strategy.edit_medium(edit)
 
     def cut_power(self) -> None:
         self.strategy.transition(Status.off)

@@ -63,6 +63,12 @@ class Picamera2(simulator.Picamera2):
         picture = cv2.resize(self.shown, self._configuration[name]["size"])
         return cv2.cvtColor(picture, cv2.COLOR_BGR2YUV_I420) if name == "lores" else picture
 '''
+PATIENCE = """# Emulated, an inference takes longer than a device waits for an accelerator.
+from edge import limits
+
+limits.ACCELERATOR_DEADLINE_S *= 20
+limits.ACCELERATOR_START_S *= 10
+"""
 DROP_IN = "/run/systemd/system/lethe.service.d/rig.conf"
 
 
@@ -88,14 +94,14 @@ class Peripheral:
         )
 
 
-def install(device: Device, site: Site, files: Callable[[Path], None], command: str = "") -> None:
+def install(device: Device, site: Site, files: Callable[[Path], None], modules: str) -> None:
     """Put files of the rig on the device, and let the service use them.
 
     Args:
         device: where.
         site: hands them over.
         files: writes them into a folder.
-        command: how the service is started, where not as always.
+        modules: folder there from which the service imports, too.
     """
     tree = site.folder / "peripherals"
     tree.mkdir()
@@ -103,7 +109,11 @@ def install(device: Device, site: Site, files: Callable[[Path], None], command: 
     archive = site.folder / "peripherals.tar"
     with tarfile.open(archive, "w") as tar:
         tar.add(tree, ".")
-    start = f"ExecStart=\\nExecStart={command}\\n" if command else ""
+    paths = f"{CODE}:{modules}:{CODE}/site-packages"
+    start = (
+        f"ExecStart=\\nExecStart=/usr/bin/env PYTHONPATH={paths} PYTHONNOUSERSITE=1 {PYTHON} -P "
+        "-m cli.main run --config /etc/lethe/lethe.toml\\n"
+    )
     device.fetch(site.url(archive), "/run/peripherals.tar")
     device.run(
         f"mountpoint -q {PLACE} || mount -t tmpfs -o mode=777 rig {PLACE}; "
@@ -123,7 +133,7 @@ def remove(device: Device) -> None:
     )
 
 
-def accelerator(device: Device, site: Site, name: str) -> tuple[Peripheral, str]:
+def accelerator(device: Device, site: Site, name: str) -> tuple[Peripheral, dict[str, str]]:
     """Plug in an accelerator; returns it, and what the configuration needs in `[vision]`."""
 
     def files(tree: Path) -> None:
@@ -133,17 +143,17 @@ def accelerator(device: Device, site: Site, name: str) -> tuple[Peripheral, str]
         for package in vendor:
             _copy(VENDOR / package, tree / "vendor" / package)
         paths = ":".join(f"{PLACE}/vendor/{package}" for package in vendor)
+        (tree / "patience").mkdir()
+        (tree / "patience" / "sitecustomize.py").write_text(PATIENCE, "utf-8")
         made.python.write_text(
             f"#!/bin/sh\nLETHE_SIMULATION={PLACE} PYTHONPATH={paths}:{CODE}/site-packages "
             f'exec {PYTHON} "$@"\n',
             "utf-8",
         )
 
-    install(device, site, files)
+    install(device, site, files, f"{PLACE}/patience")
     vision = {"backend": name, "accelerator_python": f"{PLACE}/python"}
-    vision["models_dir"] = f"{PLACE}/models"
-    lines = [f'{key} = "{value}"\n' for key, value in vision.items()]
-    return Peripheral(device, PLACE), "".join(lines)
+    return Peripheral(device, PLACE), vision | {"models_dir": f"{PLACE}/models"}
 
 
 def picamera2(device: Device, site: Site) -> Peripheral:
@@ -159,12 +169,7 @@ def picamera2(device: Device, site: Site) -> Peripheral:
         for number, frame in enumerate([*[drawn[0]] * 10, *drawn[PEOPLE]]):
             cv2.imwrite(str(home / f"{number:03}.png"), frame)
 
-    paths = f"{CODE}:{CODE}/site-packages:{PLACE}/camera"
-    command = (
-        f"/usr/bin/env PYTHONPATH={paths} PYTHONNOUSERSITE=1 {PYTHON} -P -m cli.main run "
-        "--config /etc/lethe/lethe.toml"
-    )
-    install(device, site, files, command)
+    install(device, site, files, f"{PLACE}/camera")
     return Peripheral(device, f"{PLACE}/camera")
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import attr
@@ -88,6 +89,17 @@ class ImageQEMUDriver(QEMUDriver):
         return self.home / "overlay.qcow2"
 
     @property
+    def card(self) -> Path:
+        """Instead of the image, once it was edited as a medium."""
+        return self.home / "card.img"
+
+    @property
+    def below(self) -> Path:
+        """What the overlay lies on; never written while the machine runs."""
+        image = Path(self.target.env.config.get_image_path(self.image))
+        return self.card if self.card.exists() else image
+
+    @property
     def log(self) -> Path:
         """All that came over the serial console, of every start."""
         return self.home / "console.log"
@@ -120,8 +132,7 @@ class ImageQEMUDriver(QEMUDriver):
         if self.status:
             return
         if not self.overlay.exists():
-            image = self.target.env.config.get_image_path(self.image)
-            command = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", image]
+            command = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", self.below]
             subprocess.run([*command, self.overlay], check=True)
         self._cmd = [*self._base, *(["-rtc", f"base={self.clock}"] if self.clock else [])]
         super().on()
@@ -174,6 +185,16 @@ class QEMUStrategy(DeviceStrategy):
     def renew(self) -> None:
         self.transition(Status.off)
         self.power.overlay.unlink(missing_ok=True)
+        self.power.card.unlink(missing_ok=True)
+
+    def edit_medium(self, edit: Callable[[Path], object]) -> None:
+        self.transition(Status.off)
+        power, taken = self.power, self.power.home / "taken.img"
+        kind, disk = ("qcow2", power.overlay) if power.overlay.exists() else ("raw", power.below)
+        subprocess.run(["qemu-img", "convert", "-f", kind, "-O", "raw", disk, taken], check=True)
+        edit(taken)
+        power.overlay.unlink(missing_ok=True)
+        taken.replace(power.card)
 
     def remember(self) -> None:
         self._remembered = self.status

@@ -9,7 +9,6 @@ import contextlib
 import functools
 import http.server
 import io
-import json
 import shlex
 import ssl
 import subprocess
@@ -22,27 +21,28 @@ from itertools import islice
 from pathlib import Path
 
 import cv2
+import tomli_w
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from demo import scene
 from demo.broker import free_port
 from edge import limits
-from edge.credentials import Credentials
 from edge.errors import FormatError
-from edge.files import private_folder
-from edge.identity import load_public_key, registration
 from edge.link.session import Link
 from edge.protocol import configuration, event, status, topics, update
 from edge.protocol.announcement import Announcement
-from edge.protocol.enrolment import read_request
+from edge.protocol.command import Answer, Order
+from edge.provision.document import CA_FILE, CLIENT, ROOT_FILE, STATE_DIR
 from edge.vision.engine import Vision
 from firmware.disk import LETHE_ID
-from fleet import approval, lists, setup, updates
 from fleet import broker as bringing
+from fleet import commands, lists, setup, updates
 from fleet.enrol import enrol
 from fleet.events import Received, listen
 from fleet.folder import locked
 from fleet.ledger import Keys
 from fleet.repository import Repository
+from hil_tests.access import Access
 from hil_tests.device import Device
 from hil_tests.proxy import Proxy
 from hil_tests.strategy import BOUND_TO_US
@@ -57,27 +57,7 @@ TIMES = 100
 """How often they walk by in a clip, before it begins anew."""
 VALID_S = 2 * 86400
 DROP_IN = "/run/systemd/system/lethe.service.d"
-CONFIG = """[device]
-id = "{device}"
-state_dir = "/var/lib/lethe/state"
-[camera]
-source = {source}
-[fleet]
-root = "root.json"
-[watchlist]
-id = "{list}"
-[broker]
-host = "{host}"
-port = {port}
-ca_file = "ca.pem"
-cert_file = "/var/lib/lethe/state/tls/client.pem"
-[vision]
-detector = "yunet-2023mar-320x192"
-[telemetry]
-period_s = 30
-[update]
-ca_file = "ca.pem"
-"""
+AS_THE_DEVICE = f"setpriv --reuid {LETHE_ID} --regid {LETHE_ID} --clear-groups"
 
 
 def write_scene(path: Path, *, times: int = 1) -> int:
@@ -121,20 +101,20 @@ class Site:
         self.folder, self.address, self.bind = folder, address, bind
         (folder / "broker").mkdir(parents=True)
         (folder / "files").mkdir()
-        self.state = folder / "state"
         self.vision = Vision.open()
-        self._fleet = folder / "fleet"
-        setup.found(self._fleet, registration(private_folder(self.state), DEVICE))
+        self._fleet = setup.found(folder / "fleet")
         ground = authorisation(not_after=int(time.time()) + VALID_S)
         self.owner = lists.begin(folder / "owner", LIST, ground, fleet=self._fleet)
         self.enrol(scene.ENROLLED.stem, scene.ENROLLED)
         self.broker = Shipped(folder / "broker", addresses=("127.0.0.1", address))
         self.broker.wrapper = BOUND_TO_US
-        self._certify()
+        self.access = Access(self.broker, self._fleet, bind, self._know)
         self.way = Proxy(bind, self.broker.port)
         self._files = functools.partial(_Files, directory=str(folder / "files"))
         self._servers: list[http.server.ThreadingHTTPServer] = []
         self._links: list[Link] = []
+        self._events: Link | None = None
+        self._device_key: Ed25519PublicKey | None = None
         self._clip = folder / "clip.mp4"
         self.screen = Screen(screen, self._clip) if screen else None
         self.source = source or "/var/lib/lethe/clip.mp4"
@@ -156,16 +136,10 @@ class Site:
         """Id of the enrolled person's entry, as long as it is on the list."""
         return self.owner.find(scene.ENROLLED.stem).entry.id
 
-    def _certify(self) -> None:
-        """Give the device a certificate, as the broker's authority does when one is asked for."""
-        credentials = Credentials(self.state, DEVICE)
-        answer = approval.signed(self.broker.authority, read_request(credentials.ask()))
-        credentials.receive(answer, self.broker.authority.folder / "ca.pem", time.time())
-        credentials.take_over()
-
     def start(self) -> None:
         self.broker.start()
         self.way.start()
+        self.access.door.start()
         self.camera.start()
         if self.screen:
             self.screen.start()
@@ -183,7 +157,7 @@ class Site:
         self.listen()
 
     def close(self) -> None:
-        for link in self._links:
+        for link in (*self._links, *filter(None, [self._events])):
             link.close()
         for server in self._servers:
             server.shutdown()
@@ -192,13 +166,22 @@ class Site:
         if self.screen:
             self.screen.kill()
         self.way.close()
+        self.access.door.close()
         self.broker.kill()
 
-    def listen(self) -> None:
-        """Read what devices report, as whoever is allowed to."""
+    def _know(self, key: Ed25519PublicKey) -> None:
+        """Believe what is signed by this key from now on: the device has made it."""
+        if key == self._device_key:
+            return
+        self._device_key = key
+        if self._events is not None:
+            self._events.close()
         config = self.broker.config("reader")
-        keys = Keys({DEVICE: load_public_key(self.state / "device.pub")})
-        self._links.append(listen(config, self._take_event, keys=keys))
+        self._events = listen(config, self._take_event, keys=Keys({DEVICE: key}))
+
+    def listen(self) -> None:
+        """Read what devices report beside events, as whoever is allowed to."""
+        config = self.broker.config("reader")
         link = Link(config, f"rig-{free_port()}")
         for topic, read, kept in (
             (topics.status(config.topic_root, DEVICE), status.parse, self.statuses),
@@ -217,7 +200,7 @@ class Site:
         self._links.append(link)
 
     def _read_update(self, message: bytes) -> update.Update:
-        return update.decode(message, DEVICE, [load_public_key(self.state / "device.pub")])
+        return update.decode(message, DEVICE, [self._device_key] if self._device_key else [])
 
     def _take_event(self, received: Received) -> None:
         with self._changed:
@@ -318,6 +301,16 @@ class Site:
                 conditions=(),
             ))  # fmt: skip
 
+    def command(self, order: Order, key: Ed25519PrivateKey | None = None) -> Answer:
+        """Give the device a command, signed by an operator or by another key; return its answer."""
+        own, devices = commands.authority(self._fleet, None)
+        broker = self.broker.config("operator")
+        answers = commands.give(
+            order, DEVICE, key or own, devices, broker, lambda _: None, timeout=300
+        )
+        assert DEVICE in answers, "the device does not answer"
+        return answers[DEVICE]
+
     def enrol(self, label: str, photo: Path) -> None:
         until = self.owner.owned.authorisation.not_after
         self.owner.add(
@@ -335,40 +328,76 @@ class Site:
         scheme, port = ("http", "https")[secure], self._servers[secure].server_port
         return f"{scheme}://{self.address}:{port}/{path.name}"
 
-    def config(self, source: str = "") -> str:
-        """Return the device's configuration; its camera is the rig's unless one is named."""
-        source = source or self.source
-        return CONFIG.format(
-            device=DEVICE, list=LIST, source=json.dumps(source),
-            host=self.address, port=self.way.port,
-        )  # fmt: skip
+    def settings(self, source: str = "", **vision: str) -> dict[str, dict[str, object]]:
+        """Return what an operator decides of the device's configuration.
 
-    def configure(self, device: Device, source: str = "") -> None:
-        """Give the device its configuration, keys and certificate, as provisioning would."""
-        files = {
-            "config/lethe.toml": self.config(source).encode(),
-            "config/root.json": (self._fleet / "root.json").read_bytes(),
-            "config/ca.pem": (self.folder / "broker/ca.pem").read_bytes(),
+        Args:
+            source: of its camera; the rig's if empty.
+            **vision: further settings of that section.
+        """
+        return {
+            "camera": {"source": source or self.source},
+            "watchlist": {"id": LIST},
+            "broker": {"host": self.address, "port": self.way.port},
+            "vision": {"detector": "yunet-2023mar-320x192"} | vision,
+            "telemetry": {"period_s": 30},
         }
-        for path in sorted(self.state.rglob("*")):
-            if path.is_file():
-                files[f"lethe/state/{path.relative_to(self.state)}"] = path.read_bytes()
-        archive = self.folder / "device.tar"
+
+    def _config(self, source: str, **vision: str) -> bytes:
+        """Return the whole of it, with what names the files that lie beside it."""
+        whole = self.settings(source, **vision)
+        whole["device"] = {"id": DEVICE, "state_dir": STATE_DIR}
+        whole["fleet"] = {"root": ROOT_FILE}
+        whole["broker"] |= {"ca_file": CA_FILE, "cert_file": CLIENT}
+        whole["update"] = {"ca_file": CA_FILE}
+        return tomli_w.dumps(whole).encode()
+
+    def configure(self, device: Device) -> None:
+        """Give the device its configuration, and access by a request that is carried by hand."""
+        files = {
+            "lethe.toml": self._config(self.source),
+            ROOT_FILE: (self._fleet / "root.json").read_bytes(),
+            CA_FILE: (self.folder / "broker/ca.pem").read_bytes(),
+        }
+        archive = self.folder / "config.tar"
         with tarfile.open(archive, "w") as tar:
             for name, content in files.items():
                 member = tarfile.TarInfo(name)
-                member.size, member.mode = len(content), 0o600
+                member.size = len(content)
                 tar.addfile(member, io.BytesIO(content))
-        device.fetch(self.url(archive), "/run/device.tar")
-        if not self.screen:
-            device.fetch(self.url(self._clip), "/data/lethe/clip.mp4")
+        device.fetch(self.url(archive), "/run/config.tar")
+        self.bring_clip(device)
+        provision = f"cd /run && {AS_THE_DEVICE} lethe provision"
         device.run(
-            "systemctl stop lethe.service; cd /data && tar -xf /run/device.tar && "
-            f"chown -R {LETHE_ID}:{LETHE_ID} lethe && chmod -R u+rwX,go= lethe && "
-            f"chgrp -R {LETHE_ID} config && chmod 640 config/* && rm /run/device.tar && "
+            "systemctl stop lethe.service; cd /etc/lethe && tar -xf /run/config.tar && "
+            f"rm /run/config.tar && chgrp {LETHE_ID} * && chmod 640 * && "
+            f"{provision} request --config /etc/lethe/lethe.toml --out /var/lib/lethe/request.json",
+            timeout=900,
+        )
+        answer = self.folder / "answer.json"
+        answer.write_bytes(
+            self.access.sign(device.run("cat /var/lib/lethe/request.json").strip().encode())
+        )
+        device.fetch(self.url(answer), "/run/answer.json")
+        device.run(
+            f"chmod 644 /run/answer.json && {provision} install answer.json "
+            "--config /etc/lethe/lethe.toml && rm /var/lib/lethe/request.json /run/answer.json && "
             "systemctl reset-failed lethe.service; systemctl start lethe.service",
             timeout=900,
         )
+
+    def reconfigure(self, device: Device, source: str = "", **vision: str) -> None:
+        """Give the device another configuration, by hand; arguments as of `settings`."""
+        config = self.folder / "lethe.toml"
+        config.write_bytes(self._config(source, **vision))
+        device.fetch(self.url(config), "/data/config/lethe.toml")
+        device.run("systemctl restart lethe.service", timeout=900)
+
+    def bring_clip(self, device: Device) -> None:
+        """Put the clip before the device's camera, where a clip is its camera."""
+        if not self.screen:
+            device.fetch(self.url(self._clip), "/data/lethe/clip.mp4")
+            device.run(f"chown {LETHE_ID}:{LETHE_ID} /data/lethe/clip.mp4; sync")
 
     def keep_looking(self, device: Device) -> None:
         """Let the clip begin anew when it is over; a restart of the device forgets that."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import enum
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import ClassVar
 
 import attr
@@ -133,6 +135,14 @@ class DeviceStrategy(Strategy):
 
     def forget(self) -> None:
         """Keep that state no longer."""
+
+    def edit_medium(self, edit: Callable[[Path], object]) -> None:
+        """Take the card out, change what is on it, put it back; the device is off afterwards.
+
+        Args:
+            edit: is given the image of the whole medium, or the medium itself.
+        """
+        raise NotImplementedError
 
     def mark(self) -> None:
         """Count the console from here."""

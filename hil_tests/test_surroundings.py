@@ -11,15 +11,9 @@ pytestmark = [pytest.mark.timeout(7200)]
 def network_camera(looking, site):
     """The device looks through a network camera; afterwards through its usual one again."""
 
-    def configure(source=""):
-        config = site.folder / "lethe.toml"
-        config.write_text(site.config(source))
-        looking.fetch(site.url(config), "/data/config/lethe.toml")
-        looking.run("systemctl restart lethe.service", timeout=900)
-
-    configure(f"rtsp://{site.address}:{site.camera.port}/scene")
+    site.reconfigure(looking, f"rtsp://{site.address}:{site.camera.port}/scene")
     yield site.camera
-    configure()
+    site.reconfigure(looking)
     site.await_candidate(1800)
 
 

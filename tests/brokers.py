@@ -68,6 +68,11 @@ class Mosquitto:
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
+    def reload(self) -> None:
+        """Have it read its passwords and rules again (systemctl reload mosquitto)."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGHUP)
+
     def kill(self) -> None:
         """Stop it as a power cut would."""
         if self._process is not None:

@@ -9,8 +9,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
-from typing import Annotated
+from typing import IO, Annotated
 
 import msgspec
 import typer
@@ -26,11 +27,17 @@ from ota.keys import AUTHORITY_CERT
 
 app = typer.Typer(add_completion=False)
 
-TESTS = ("rig", "boot", "main_job", "lists", "configuration", "network", "surroundings",
-         "peripherals", "soak", "update", "power")  # fmt: skip
-"""In the order in which they cost least: each goes on with the device that the one before left."""
+GROUPS = (
+    ("rig", "boot", "provisioning", "main_job", "commands", "lists", "configuration", "network",
+     "surroundings", "peripherals", "soak"),
+    ("update", "power"),
+)  # fmt: skip
+"""Files of tests, in the order in which they cost least: each goes on with the device that the one
+before left. With two devices each has a group."""
 RIG_TOOLS = {"mosquitto": "mosquitto", "debugfs": "e2fsprogs", "sfdisk": "fdisk"}
 """Program and the Debian package that holds it."""
+NOTHING_CHOSEN = 5
+"""pytest's exit code where no test was chosen."""
 QEMU = ROOT / "hil_tests" / "env" / "qemu.yaml"
 
 
@@ -59,6 +66,9 @@ def run(
     ] = None,
     cuts: Annotated[int, typer.Option(min=1, help="Power cuts a test.")] = 3,
     soak_minutes: Annotated[float, typer.Option(min=0.5, help="Length of the soak.")] = 30.0,
+    devices: Annotated[
+        int, typer.Option(min=1, max=len(GROUPS), help="Emulated devices tested at once.")
+    ] = 1,
     compare: Annotated[
         Path | None, typer.Option(exists=True, help="run.json of an earlier run.")
     ] = None,
@@ -77,6 +87,14 @@ def run(
     for name in plant or ():
         if name not in PLANTS:
             raise BadInput(f"{name}: no fault to plant; one of {', '.join(PLANTS)}")
+    emulated = _target(env) == "qemu"
+    if devices > 1 and not emulated:
+        raise BadInput(f"--devices {devices}: {env.stem} has one board; only QEMU can be several")
+    files = [word for word in context.args if word.startswith("hil_tests/")]
+    if devices > 1 and files:
+        raise BadInput(f"--devices {devices} shares all tests out; choose with -k, not {files[0]}")
+    names = GROUPS if devices > 1 else (sum(GROUPS, ()),)
+    groups = [[f"hil_tests/test_{name}.py" for name in group] for group in names]
     now = datetime.datetime.now(datetime.UTC)
     folder = (out or ROOT / "build" / "hil" / now.strftime("%Y%m%d-%H%M%S")).resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -84,7 +102,7 @@ def run(
     built = (image or ROOT / "build" / f"image-{_target(env)}").resolve()
     if not (built / "image.json").exists():
         _build(_target(env), built, keys)
-    tools = BUNDLE_TOOLS | RIG_TOOLS | (VIRTUAL_MACHINE_TOOLS if env.stem == "qemu" else {})
+    tools = BUNDLE_TOOLS | RIG_TOOLS | (VIRTUAL_MACHINE_TOOLS if emulated else {})
     need(steps, tools)
     python = environment("hil", ROOT / "requirements/hil.txt", "labgrid, and what it needs (35 MB)")
     faults = {name: PLANTS[name] for name in plant or ()}
@@ -93,12 +111,12 @@ def run(
         select = select or " or ".join(fault.found_by for fault in faults.values())
         with steps.step("planting"):
             tested = plants.planted_image(built, list(faults.values()), folder / "planted")
-    code = _run_tests(python, env, tested, folder, context.args, {
+    code = _run_tests(python, env, tested, folder, [[]] if files else groups, context.args, {
         "-k": select, "--cuts": str(cuts), "--soak-minutes": str(soak_minutes),
         "--plants": ",".join(faults), "--update-keys": str(keys.resolve()),
     })  # fmt: skip
     shutil.rmtree(folder / "planted", ignore_errors=True)
-    if not (folder / "run.json").exists():
+    if not (folder / record.RUN).exists():
         typer.echo("lethe: no test has ended: there is nothing to report", err=True)
         raise typer.Exit(code)
     command: list[str | Path] = [python, "-m", "hil_tests.report", folder, "--image", built]
@@ -106,7 +124,7 @@ def run(
     subprocess.run(command, cwd=ROOT, check=True)
     typer.echo(f"report: {folder / 'report.html'}")
     if faults:
-        found = {name: _found(folder / "run.json", faults[name].found_by) for name in faults}
+        found = {name: _found(folder / record.RUN, faults[name].found_by) for name in faults}
         for name, fault in faults.items():
             says = "found" if found[name] else "NOT FOUND"
             typer.echo(f"{name}, {fault.about}: {says} by {fault.found_by}")
@@ -155,42 +173,71 @@ def _found(run: Path, test: str) -> bool:
 
 
 def _run_tests(
-    python: Path, env: Path, image: Path, folder: Path, further: list[str], options: dict[str, str]
-) -> int:  # fmt: skip
-    """Run pytest; return its exit code. Whatever the run made for itself is gone afterwards."""
+    python: Path,
+    env: Path,
+    image: Path,
+    folder: Path,
+    groups: list[list[str]],
+    further: list[str],
+    options: dict[str, str],
+) -> int:
+    """Run pytest, a process for each group; return the exit code of all.
+
+    Whatever the run made for itself is gone afterwards.
+    """
     work = folder / "work"
     shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    temporary = tempfile.mkdtemp(prefix="lethe-hil-")  # short: sockets' names have 108 characters
-    files = [f"hil_tests/test_{name}.py" for name in TESTS]
-    command: list[str | Path] = [
-        python, "-m", "pytest", "-p", "no:cacheprovider", "--lg-env", env.resolve(), "-rA",
-        "--report", folder / "run.json", "--junitxml", folder / "junit.xml", "--basetemp",
-        work / "pytest", "-o", "filterwarnings=default", "--capture=tee-sys",
-        *[word for name, value in options.items() if value for word in (name, value)],
-        *further,
-        *([] if any(word.startswith("hil_tests/") for word in further) else files),
-    ]  # fmt: skip
-    surroundings = os.environ | {
-        "LG_IMAGE": str(image), "LG_RUN": str(work), "TMPDIR": temporary,
-        "PYTHONPATH": str(ROOT),
-    }  # fmt: skip
-    # In a session of its own: a terminal's Ctrl-C would reach it twice, once by way of us.
-    process = subprocess.Popen(
-        ["setpriv", "--pdeathsig", "TERM", *command],
-        cwd=ROOT, env=surroundings, start_new_session=True,
-    )  # fmt: skip
-    before = {
-        number: signal.signal(number, lambda got, _: process.send_signal(got))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    temporary = Path(tempfile.mkdtemp(prefix="lethe-hil-"))  # short: sockets' names: 108 characters
+    processes: list[subprocess.Popen[str]] = []
+
+    def tell(number: int, _frame: object) -> None:
+        for process in processes:
+            process.send_signal(number)
+
+    before = {each: signal.signal(each, tell) for each in (signal.SIGINT, signal.SIGTERM)}
+    parts = [work / str(number) for number in range(1, len(groups) + 1)]
     try:
-        return process.wait()
+        for part, files in zip(parts, groups, strict=True):
+            part.mkdir(parents=True)
+            (temporary / part.name).mkdir()
+            command: list[str | Path] = [
+                python, "-m", "pytest", "-p", "no:cacheprovider", "--lg-env", env.resolve(), "-rA",
+                "--report", part / record.RUN, "--junitxml", part / record.JUNIT, "--basetemp",
+                part / "pytest", "-o", "filterwarnings=default", "--capture=tee-sys",
+                *[word for name, value in options.items() if value for word in (name, value)],
+                *further, *files,
+            ]  # fmt: skip
+            surroundings = os.environ | {
+                "LG_IMAGE": str(image), "LG_RUN": str(part), "PYTHONPATH": str(ROOT),
+                "TMPDIR": str(temporary / part.name),
+            }  # fmt: skip
+            # In a session of its own: a terminal's Ctrl-C would reach it twice, once by way of us.
+            processes.append(subprocess.Popen(
+                ["setpriv", "--pdeathsig", "TERM", *command], cwd=ROOT, env=surroundings,
+                start_new_session=True, text=True, stdout=subprocess.PIPE if parts[1:] else None,
+            ))  # fmt: skip
+        told = [
+            threading.Thread(target=_say, args=(part.name, process.stdout))
+            for part, process in zip(parts, processes, strict=True)
+            if process.stdout
+        ]
+        for thread in told:
+            thread.start()
+        codes = [process.wait() for process in processes]
+        for thread in told:
+            thread.join()
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        log = work / "console.log"
-        if log.exists():
-            shutil.copy2(log, folder / "console.log")
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        record.collect(parts, folder)
         shutil.rmtree(work)
         shutil.rmtree(temporary)
+    ran = [code for code in codes if code != NOTHING_CHOSEN] or codes
+    return max(ran, key=abs)
+
+
+def _say(name: str, output: IO[str]) -> None:
+    """Print what a device's tests say, each line with the device's number."""
+    with output:
+        for line in output:
+            typer.echo(f"{name}| {line.rstrip()}")

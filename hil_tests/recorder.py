@@ -18,6 +18,7 @@ from pexpect import TIMEOUT
 from hil_tests.device import Device
 from hil_tests.record import Measured, Outcome, Run, Series
 from hil_tests.strategy import RigError
+from hil_tests.themes import theme_of
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -94,9 +95,10 @@ class Recorder:
     @pytest.hookimpl
     def pytest_runtest_logreport(self, report):
         name = report.nodeid.partition("::")[2]
-        outcome = self._outcomes.setdefault(
-            name, Outcome(name, self._shows.get(report.nodeid, name), "passed")
-        )
+        outcome = self._outcomes.setdefault(name, Outcome(
+            name, self._shows.get(report.nodeid, name), "passed",
+            theme=theme_of(Path(report.nodeid.partition("::")[0]).name),
+        ))  # fmt: skip
         outcome.seconds += report.duration
         if report.failed:
             outcome.outcome = "failed"

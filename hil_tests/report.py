@@ -14,8 +14,10 @@ from pathlib import Path
 import jinja2
 
 from hil_tests.record import Run, Series, read
+from hil_tests.themes import THEMES
 
 HERE = Path(__file__).resolve().parent
+OUTCOMES = ("passed", "failed", "not run")
 WIDTH, HEIGHT, LEFT, BELOW = 720, 180, 60, 26
 MAX_LOG = 400_000
 """Characters of the serial log in the page: the last ones."""
@@ -82,13 +84,14 @@ def render(run: Run, *, earlier: Run | None, image: dict[str, object], log: str)
     before = {one.test: one for one in earlier.outcomes} if earlier else {}
     old_values = {(one.test, one.name): one for one in earlier.measured} if earlier else {}
     old_series = {one.name: one for one in earlier.series} if earlier else {}
-    counts = {
-        name: sum(one.outcome == name for one in run.outcomes)
-        for name in ("passed", "failed", "not run")
-    }
+    counts = {name: sum(one.outcome == name for one in run.outcomes) for name in OUTCOMES}
     return environment.get_template("report.html.j2").render(
         run=run,
         counts=counts,
+        names=OUTCOMES,
+        themes=[
+            (theme, [one for one in run.outcomes if one.theme == theme.title]) for theme in THEMES
+        ],
         earlier=earlier,
         before=before,
         old_values=old_values,

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 from labgrid import Environment
 
+from cli.hil import GROUPS
 from hil_tests import report
 from hil_tests.record import Measured, Outcome, Run, Series
+from hil_tests.themes import THEMES, theme_of
 
 HERE = Path(__file__).resolve().parent
 
@@ -36,13 +38,24 @@ def test_a_rig_declares_what_it_can(path):
 
 
 @pytest.mark.small
+@pytest.mark.shows("Every test belongs to a theme, and is run by the command without being named")
+def test_every_file_of_tests_has_a_theme_and_a_group():
+    files = {path.stem.removeprefix("test_") for path in HERE.glob("test_*.py")}
+    themed = [name for theme in THEMES for name in theme.modules]
+    assert sorted(themed) == sorted(files)
+    assert sorted(sum(GROUPS, ())) == sorted(files)
+
+
+@pytest.mark.small
 @pytest.mark.shows("The report is one page that needs nothing, and shows what has changed")
 def test_the_page(tmp_path):
     def run(outcome, boot):
         return Run(
             rig="qemu", begun="2026-05-01", seconds=60.0, declaration={"cannot": {"clock": "none"}},
-            outcomes=[Outcome("test_x", "<It starts>", outcome, "1 < 2"),
-                      Outcome("test_y", "It waits", "not run", "clock: none")],
+            outcomes=[
+                Outcome("test_x", "<It starts>", outcome, "1 < 2", theme=theme_of("test_boot.py")),
+                Outcome("test_y", "It waits", "not run", "clock: none", theme=THEMES[0].title),
+            ],
             measured=[Measured("test_x", "boot", boot, "s")],
             series=[Series("memory", "MiB", [(0.0, 90.0), (60.0, 91.0)])],
         )  # fmt: skip
@@ -52,6 +65,8 @@ def test_the_page(tmp_path):
         log="\x1b[1mboots\x1b[0m",
     )  # fmt: skip
     assert "&lt;It starts&gt;" in page
+    assert page.index("Recognition") < page.index("It waits") < page.index("&lt;It starts&gt;")
+    assert page.count("not chosen for this run") == len(THEMES) - 2
     assert "1 failed" in page
     assert "1 not run" in page
     assert "clock: none" in page

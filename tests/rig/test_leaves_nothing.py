@@ -48,21 +48,27 @@ def around():
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_run_that_is_stopped_leaves_nothing(tmp_path, number):
+@pytest.mark.parametrize(
+    ("number", "devices"), [(signal.SIGINT, 1), (signal.SIGTERM, 2), (signal.SIGKILL, 2)]
+)
+def test_a_run_that_is_stopped_leaves_nothing(tmp_path, number, devices):
     if not PYTHON.exists() or not (IMAGE / "image.json").exists():
         pytest.skip("no rig here: sudo ./lethe image build qemu, then ./lethe hil once")
     if shutil.which("qemu-system-aarch64") is None:
         pytest.skip("no QEMU: apt-get install qemu-system-arm qemu-utils")
     before, short = around(), tempfile.mkdtemp(prefix="lethe-")  # what a kill leaves in it is ours
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "cli.main", "hil", "-k", "first_start", "--image", IMAGE]
+    # Each device's group of tests has one of such a name.
+    command = [
+        sys.executable, "-m", "cli.main", "hil", "-k", "first_start", "--image", IMAGE,
+        "--out", out, "--devices", str(devices),
+    ]  # fmt: skip
     process = subprocess.Popen(
-        [*command, "--out", out], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         start_new_session=True, env=os.environ | {"TMPDIR": short},
     )  # fmt: skip
     try:
-        stop(process, out, number)
+        stop(process, out, number, devices)
     finally:
         for one in whoever_names(str(out)):
             with contextlib.suppress(ProcessLookupError):
@@ -74,16 +80,16 @@ def test_a_run_that_is_stopped_leaves_nothing(tmp_path, number):
         assert not (out / "work").exists()
 
 
-def stop(process, out, number):
-    """Stop a run when its machine has begun, and see that all of its processes end."""
-    log = out / "work" / "console.log"
+def stop(process, out, number, devices):
+    """Stop a run when its machines have begun, and see that all of its processes end."""
 
     def begun():
         assert process.poll() is None, "it has ended by itself"
-        return log.exists() and log.stat().st_size
+        logs = [log for log in out.glob("work/*/console.log") if log.stat().st_size]
+        return len(logs) == devices
 
-    until(begun, "the machine does not start")
-    assert len(whoever_names(str(out))) >= 3, "the command, pytest and QEMU"
+    until(begun, "the machines do not start")
+    assert len(whoever_names(str(out))) >= 1 + 2 * devices, "the command, pytest and QEMU"
     # As from a terminal, where all of them get it; a kill meets the command and pytest only.
     if number is signal.SIGKILL:
         for one in whoever_names("--lg-env") & whoever_names(str(out)) | {process.pid}:

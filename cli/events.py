@@ -23,7 +23,7 @@ from edge.files import private_folder, write_atomically
 from edge.identity import load_public_key
 from edge.protocol.event import AuditHead, Event, Picture
 from edge.protocol.sealed_picture import unseal
-from fleet import reviewers
+from fleet import reviewers, reviews
 from fleet.archive import Archive, client_id, follow, lines
 from fleet.events import Reader, Received, listen
 from fleet.ledger import Keys
@@ -52,7 +52,8 @@ Examples:
   ./lethe events review events.jsonl gate-3-00000000000000000042 --confirm --as anna \\
       --key anna.key --device-key gate-3=device.pub
   ./lethe events verify events.jsonl --device-key gate-3=device.pub \\
-      --reviewer-key anna=anna.pub --reviewer-key ben=ben.pub
+      --reviewer-key anna=anna.pub --reviewer-key ben=ben.pub \\
+      --review-head 3-5f0c…                # noted elsewhere: nothing is gone since
 """
 PICTURES = """\b
 Examples:
@@ -193,6 +194,7 @@ def verify(
     archive: Annotated[Path, typer.Argument(help="Events, one a line: from `export` or `watch`.")],
     device_key: DeviceKeys = None,
     reviewer_key: events_review.ReviewerKeys = None,
+    review_head: events_review.ReviewHeads = None,
     persons: events_review.Persons = events_review.PERSONS,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print each finding as a line of JSON.")
@@ -235,7 +237,7 @@ def verify(
                     "event says why",
                     soft_wrap=True,
                 )
-    wrong, outcomes = events_review.judged(archive, events, reviewer_key, persons)
+    wrong, outcomes = events_review.judged(archive, events, reviewer_key, persons, review_head)
     for said in wrong:
         if as_json:
             _line({"refused": "review", "why": said})
@@ -276,6 +278,7 @@ def review(
         raise ConfigError("nothing can be checked without --device-key")
     made = events_review.record(archive, event, known, key, name, confirm, note, passphrase_file)
     typer.echo(f"{made.event}: {made.verdict} by {made.reviewer}")
+    typer.echo(f"reviews stand at {reviews.head(archive)}; note it elsewhere: `verify` takes it")
 
 
 @app.command(name="reviewers-key", epilog=PICTURES)

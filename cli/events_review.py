@@ -24,6 +24,12 @@ ReviewerKeys = Annotated[
         "--reviewer-key", metavar="NAME=FILE", help="Public key (.pub) of someone who reviews."
     ),
 ]
+ReviewHeads = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--review-head", metavar="NUMBER-SHA256", help="Where `review` said that reviews stood."
+    ),
+]
 Persons = Annotated[
     int, typer.Option(help="So many people must have confirmed a candidate.", min=1, max=9)
 ]
@@ -76,12 +82,16 @@ def reviewer_keys(given: list[str] | None) -> dict[str, Ed25519PublicKey]:
 
 
 def judged(
-    archive: Path, events: dict[str, Event], given: list[str] | None, persons: int
+    archive: Path,
+    events: dict[str, Event],
+    given: list[str] | None,
+    persons: int,
+    heads: list[str] | None,
 ) -> tuple[list[str], dict[str, str]]:
     """Return what is wrong with the reviews of an archive, and what each candidate came to."""
     held: dict[str, list[Review]] = {}
     wrong = []
-    for line in reviews.judge(archive, events, reviewer_keys(given)):
+    for line in reviews.judge(archive, events, reviewer_keys(given), heads or ()):
         if line.problem or line.review is None:
             wrong.append(f"review {line.number}: {plain(line.problem)}")
         else:

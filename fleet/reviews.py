@@ -4,13 +4,18 @@ Regulation (EU) 2024/1689, Art. 14(5): nothing is done on a candidate before at 
 have verified it, each on their own; Art. 12(3)(d): who they are is recorded. That is known where
 people review, so it is recorded there, in `<archive>.reviews`: JSON Lines, only added to, each
 signed by the reviewer and holding the SHA-256 of the line before. Nothing of it goes to a device.
+
+The chain alone does not show that its last lines are gone. So whoever adds one is told its head,
+number and hash, to keep elsewhere: where a head is known, all lines up to it must be there, as they
+were (as the heads of the audit log in the events of a device, `fleet.audit`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +33,7 @@ from edge.protocol.watchlist import Name
 
 TYP = "lethe-review+jws"
 BEGINNING = "0" * 64
+_HEAD = re.compile(r"[0-9]{1,9}-[0-9a-f]{64}", re.ASCII)
 
 Hash = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 
@@ -91,9 +97,6 @@ def add(
         StorageUnavailable: it cannot be written.
     """
     file = path_of(archive)
-    prev = BEGINNING
-    for line in _lines(file):
-        prev = hashlib.sha256(line).hexdigest()
     review = Review(
         event=event.envelope.id,
         digest=digest_of(event),
@@ -101,7 +104,7 @@ def add(
         reviewer=reviewer,
         time=datetime.fromtimestamp(now, UTC),
         note=note,
-        prev=prev,
+        prev=_last(file)[1],
     )
     content = msgspec.to_builtins(review)
     try:
@@ -120,8 +123,21 @@ def add(
     return review
 
 
+def head(archive: Path) -> str:
+    """Return where the reviews of an archive stand: number and SHA-256 of the last line.
+
+    Raises:
+        ConfigError: they cannot be read.
+    """
+    number, digest = _last(path_of(archive))
+    return f"{number}-{digest}"
+
+
 def judge(
-    archive: Path, events: Mapping[str, Event], reviewers: Mapping[str, Ed25519PublicKey]
+    archive: Path,
+    events: Mapping[str, Event],
+    reviewers: Mapping[str, Ed25519PublicKey],
+    heads: Iterable[str] = (),
 ) -> Iterator[Judged]:
     """Check the reviews of an archive: form, chain, signature, and that they are about its events.
 
@@ -129,11 +145,12 @@ def judge(
         archive: the archive.
         events: its trusted events by id.
         reviewers: keys of those who review, by what they are called.
+        heads: where the reviews stood when somebody noted it (`head`).
 
     Raises:
-        ConfigError: they cannot be read.
+        ConfigError: they cannot be read, or a head is none.
     """
-    prev = BEGINNING
+    number, prev, known = 0, BEGINNING, _noted(heads)
     for number, line in enumerate(_lines(path_of(archive)), 1):
         review = None
         try:
@@ -151,6 +168,10 @@ def judge(
         else:
             yield Judged(number, review)
         prev = hashlib.sha256(line).hexdigest()
+        if known.pop(number, {prev}) != {prev}:
+            yield Judged(number, None, "another one was here when its head was noted")
+    for noted in sorted(known):
+        yield Judged(noted, None, f"was there when its head was noted; there are {number} now")
 
 
 def outcome(reviews: list[Review], persons: int) -> str:
@@ -166,6 +187,18 @@ def outcome(reviews: list[Review], persons: int) -> str:
     return "confirmed" if len(last) >= persons else "open"
 
 
+def _noted(heads: Iterable[str]) -> dict[int, set[str]]:
+    """Return number of a line to what its hash was."""
+    found: dict[int, set[str]] = {}
+    for each in heads:
+        if not _HEAD.fullmatch(each):
+            raise ConfigError(f"{each!r}: no head of reviews: NUMBER-SHA256, as `review` says it")
+        number, _, digest = each.partition("-")
+        if int(number):  # 0: there was none yet
+            found.setdefault(int(number), set()).add(digest)
+    return found
+
+
 def _read(line: bytes) -> tuple[Review, dict[str, Any]]:
     try:
         return (
@@ -174,6 +207,14 @@ def _read(line: bytes) -> tuple[Review, dict[str, Any]]:
         )
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise FormatError(f"not in the documented form: {error}") from error
+
+
+def _last(file: Path) -> tuple[int, str]:
+    """Return number and hash of the last line."""
+    number, digest = 0, BEGINNING
+    for line in _lines(file):
+        number, digest = number + 1, hashlib.sha256(line).hexdigest()
+    return number, digest
 
 
 def _lines(file: Path) -> Iterator[bytes]:

@@ -1,6 +1,7 @@
 """Who verified a candidate: signed, only added to, bound to the event, counted by person."""
 
 import json
+import re
 
 import pytest
 from typer.testing import CliRunner
@@ -102,6 +103,35 @@ def test_what_was_done_to_reviews_is_said(desk):
     assert "signature" in wrong[0]
     assert "left out" in wrong[1]
     assert "not in the documented form" in said([b"{}\n", *good[1:]])[0]
+
+
+def test_where_reviews_stood_is_told_and_what_is_gone_since_is_said(desk):
+    heads = []
+    for name in ("anna", "ben", "dora"):
+        said = desk.review(name, "--confirm").output
+        heads.append(re.search(r"reviews stand at ([0-9]+-[0-9a-f]{64});", said)[1])
+    assert [head.split("-")[0] for head in heads] == ["1", "2", "3"]
+    noted = [f"--review-head={head}" for head in heads]
+    assert desk.verify(*noted) == ({"1": "confirmed", "2": "open"}, [], 0)
+    path = reviews.path_of(desk.archive)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:2]))
+    assert desk.verify()[1:] == ([], 0), "the chain alone does not show it"
+    cut = ["review 3: was there when its head was noted; there are 2 now"]
+    assert desk.verify(*noted)[1:] == (cut, 1)
+    path.write_bytes(lines[0])
+    desk.review("dora", "--reject")
+    other, *rest = desk.verify(*noted)[1]
+    assert other == "review 2: another one was here when its head was noted"
+    assert rest == ["review 3: was there when its head was noted; there are 2 now"]
+    path.unlink()
+    assert len(desk.verify(*noted)[1]) == 3
+
+
+@pytest.mark.parametrize("head", ["", "3", "x-" + "0" * 64, "1-" + "0" * 63, "1-" + "0" * 65])
+def test_what_is_no_head_is_said(desk, head):
+    with pytest.raises(ConfigError, match="no head of reviews"):
+        list(reviews.judge(desk.archive, {}, {}, [head]))
 
 
 def test_a_review_by_another_key_or_of_another_event_does_not_count(desk):

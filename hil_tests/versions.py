@@ -7,6 +7,7 @@ import random
 import shutil
 import subprocess
 from collections.abc import Callable
+from operator import methodcaller
 from pathlib import Path
 
 from firmware.build import Record
@@ -136,10 +137,10 @@ class Versions:
         """It hangs; that it may for ten minutes, and three times, is cut down to a tenth."""
         self._begin_main_with(image, HANG)
         for unit, limit in PATIENCE.items():
-            old = f"TimeoutStartSec={limit}\n"
-            change(image, f"{UNITS}/{unit}.service", lambda text, old=old, new=limit // 10: (
-                text.replace(old, f"TimeoutStartSec={new}\n")
-            ), self.work)  # fmt: skip
+            shorter = methodcaller(
+                "replace", f"TimeoutStartSec={limit}\n", f"TimeoutStartSec={limit // 10}\n"
+            )
+            change(image, f"{UNITS}/{unit}.service", shorter, self.work)
 
     def blind(self, image: Path) -> None:
         change(image, f"{CODE}/cli/selftest.py", lambda text: text + BLIND, self.work)

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from cli import broker_options as options
 from edge import limits
+from edge.config import BrokerConfig
 from edge.ending import when_asked_to_end
 from edge.errors import BadInput, ConfigError, LetheError
 from edge.files import read_small, write_atomically
@@ -200,25 +201,18 @@ Examples:
   ./lethe authority serve my-authority … --once         # answer what waits, and end
 """
 )
+@options.at_broker
 def serve(
     folder: Folder,
-    broker: options.Broker = options.DEFAULT_BROKER,
-    topic_root: options.TopicRoot = options.DEFAULT_ROOT,
-    username: options.Username = None,
-    password_file: options.PasswordFile = None,
-    ca_file: options.CaFile = None,
-    cert_file: options.CertFile = None,
+    broker: BrokerConfig = options.LOCAL,
     fleet: FleetFolder = None,
     passphrase_file: PassphraseFile = None,
     once: Annotated[bool, typer.Option("--once", help="End when nothing more comes.")] = False,
 ) -> None:
     """Answer devices: renewals, and those that bear their one-time token. The others wait."""
-    settings = options.broker_config(
-        broker, topic_root, username, password_file, ca_file, cert_file
-    )
-    with session(settings) as link:
+    with session(broker) as link:
         desk = enrolments.Desk(
-            link, topic_root, _opener(folder, passphrase_file), folder,
+            link, broker.topic_root, _opener(folder, passphrase_file), folder,
             _registering(fleet, passphrase_file),
         )  # fmt: skip
         when_asked_to_end(desk.close)
@@ -244,15 +238,11 @@ Example:
       --ca-file my-authority/ca.pem --cert-file authority.pem --fleet my-fleet
 """
 )
+@options.at_broker
 def approve(
     folder: Folder,
     device: Annotated[str, typer.Argument(help="Id of the device that waits.")],
-    broker: options.Broker = options.DEFAULT_BROKER,
-    topic_root: options.TopicRoot = options.DEFAULT_ROOT,
-    username: options.Username = None,
-    password_file: options.PasswordFile = None,
-    ca_file: options.CaFile = None,
-    cert_file: options.CertFile = None,
+    broker: BrokerConfig = options.LOCAL,
     fingerprint: Annotated[
         str, typer.Option(help="What the device says; asked for if not given.")
     ] = "",
@@ -260,16 +250,13 @@ def approve(
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Sign the request of a device that waits at the broker, and send it the certificate."""
-    settings = options.broker_config(
-        broker, topic_root, username, password_file, ca_file, cert_file
-    )
     register = _registering(fleet, passphrase_file)
-    with session(settings) as link:
+    with session(broker) as link:
         opener = _opener(folder, passphrase_file)
-        desk = enrolments.Desk(link, topic_root, opener, folder)
+        desk = enrolments.Desk(link, broker.topic_root, opener, folder)
         asked = next((a for a in desk.requests(limits.DOCTOR_QUIET_S) if a.name == device), None)
         if asked is None:
-            raise BadInput(f"{device}: no request of it waits at {settings.host}:{settings.port}")
+            raise BadInput(f"{device}: no request of it waits at {broker.host}:{broker.port}")
         _compare(asked, fingerprint)
         with locked(folder):
             register(asked, False)

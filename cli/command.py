@@ -16,6 +16,7 @@ from cli import broker_options as options
 from cli.event_text import plain
 from cli.events import DeviceKeys, read_keys
 from edge import limits
+from edge.config import BrokerConfig
 from edge.errors import ConfigError
 from edge.protocol import command as formats
 from edge.protocol.command import EVERY, NAMES, Aim, Answer, Identify, Order, Stop
@@ -41,6 +42,7 @@ REFUSED, SILENT = 1, 3
 
 
 @app.command(epilog=EXAMPLES)
+@options.at_broker
 def command(
     what: Annotated[What, typer.Argument(help="What the device is to do.", show_default=False)],
     device: Annotated[str, typer.Option(help="Id of the device; '*' for all of the fleet.")],
@@ -60,12 +62,7 @@ def command(
         int, typer.Option(help="aim: for how long.", min=1, max=limits.AIM_MOST_MIN)
     ] = limits.AIM_DEFAULT_MIN,
     off: Annotated[bool, typer.Option("--off", help="aim: end the preview.")] = False,
-    broker: options.Broker = options.DEFAULT_BROKER,
-    topic_root: options.TopicRoot = options.DEFAULT_ROOT,
-    username: options.Username = None,
-    password_file: options.PasswordFile = None,
-    ca_file: options.CaFile = None,
-    cert_file: options.CertFile = None,
+    broker: BrokerConfig = options.LOCAL,
     passphrase_file: Annotated[
         Path | None, typer.Option(help="File with the passphrase of the key.")
     ] = None,
@@ -81,9 +78,6 @@ def command(
         raise ConfigError("give --fleet, or --key together with --device-key")
     if len(reason) > limits.COMMAND_TEXT_CHARS:
         raise ConfigError(f"--reason: at most {limits.COMMAND_TEXT_CHARS} characters")
-    settings = options.broker_config(
-        broker, topic_root, username, password_file, ca_file, cert_file
-    )
     passphrase = read_passphrase(passphrase_file)
     known = dict(read_keys(device_key).named)
     if fleet is not None and key is None:
@@ -102,7 +96,7 @@ def command(
 
     answers = give(
         _order(what.value, reason, seconds, 0 if off else minutes),
-        device, signing, known, settings, show, timeout=timeout,
+        device, signing, known, broker, show, timeout=timeout,
         on_strange=lambda why: aside.print(f"[red]left out[/]: {plain(why)}", soft_wrap=True),
     )  # fmt: skip
     silent = sorted((set(known) if device == EVERY else {device}) - set(answers))

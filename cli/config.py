@@ -17,6 +17,7 @@ from cli import broker_options as options
 from cli.fleet_publish import bring
 from edge import config as configuration
 from edge import limits
+from edge.config import BrokerConfig
 from edge.errors import ConfigError
 from edge.files import read_toml
 from edge.protocol.configuration import Desired, Reported
@@ -48,17 +49,13 @@ Examples:
   ./lethe config show --device gate-3 --broker broker.example
 """
 )
+@options.at_broker
 def show(
     file: Annotated[Path | None, typer.Argument(help="A device's own file.")] = None,
     device: Annotated[
         str | None, typer.Option("--device", "-d", help="Ask the broker what this one reports.")
     ] = None,
-    broker: options.Broker = options.DEFAULT_BROKER,
-    topic_root: options.TopicRoot = options.DEFAULT_ROOT,
-    username: options.Username = None,
-    password_file: options.PasswordFile = None,
-    ca_file: options.CaFile = None,
-    cert_file: options.CertFile = None,
+    broker: BrokerConfig = options.LOCAL,
     as_json: AsJson = False,
 ) -> None:
     """Show what a device's own file says, or what the device reports: each field, and who set it.
@@ -71,10 +68,7 @@ def show(
         _show_file(configuration.load(file), as_json=as_json)
         return
     assert device is not None
-    settings = options.broker_config(
-        broker, topic_root, username, password_file, ca_file, cert_file
-    )
-    reported = _reported_by(settings, [device])[device]
+    reported = _reported_by(broker, [device])[device]
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(reported)).decode())
         return
@@ -94,6 +88,7 @@ Examples:
   ./lethe config set my-fleet -d gate-3 --file gate-3.toml --against lethe.toml
 """,
 )
+@options.at_broker
 def set_(
     folder: Folder,
     assignments: Annotated[
@@ -115,21 +110,13 @@ def set_(
     publish: Annotated[
         bool, typer.Option("--publish/--no-publish", help="Bring it to the broker.")
     ] = True,
-    broker: options.Broker = options.DEFAULT_BROKER,
-    topic_root: options.TopicRoot = options.DEFAULT_ROOT,
-    username: options.Username = None,
-    password_file: options.PasswordFile = None,
-    ca_file: options.CaFile = None,
-    cert_file: options.CertFile = None,
+    broker: BrokerConfig = options.LOCAL,
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Sign what the fleet wants of devices, and publish it. Nothing is signed that they refuse."""
     named = _assigned(assignments or [])
     if not named and file is None and not unset:
         raise ConfigError("nothing to set: name fields as in telemetry.period_s=120, or a --file")
-    settings = options.broker_config(
-        broker, topic_root, username, password_file, ca_file, cert_file
-    )
     passphrase = read_passphrase(passphrase_file)
     local = configuration.load(against) if against else None
     console = _console()
@@ -151,7 +138,7 @@ def set_(
         repository.seal_state()
         repository.save()
     if publish:
-        bring(folder, passphrase, settings)
+        bring(folder, passphrase, broker)
     else:
         console.print("in force for devices after: ./lethe fleet publish")
 
@@ -163,27 +150,20 @@ Examples:
   ./lethe config diff my-fleet --all --json
 """
 )
+@options.at_broker
 def diff(
     folder: Folder,
     device: Devices = None,
     everyone: All = False,
-    broker: options.Broker = options.DEFAULT_BROKER,
-    topic_root: options.TopicRoot = options.DEFAULT_ROOT,
-    username: options.Username = None,
-    password_file: options.PasswordFile = None,
-    ca_file: options.CaFile = None,
-    cert_file: options.CertFile = None,
+    broker: BrokerConfig = options.LOCAL,
     as_json: AsJson = False,
 ) -> None:
     """Compare what is desired with what devices report. Exit code 1 if something differs."""
-    settings = options.broker_config(
-        broker, topic_root, username, password_file, ca_file, cert_file
-    )
     with locked(folder):
         repository = Repository.existing(folder)
         names = _devices(repository, device, everyone=everyone)
         desired = {name: wanted.read(repository, name) for name in names}
-    reported = _reported_by(settings, names, all_of_them=False)
+    reported = _reported_by(broker, names, all_of_them=False)
     found = {name: _difference(desired[name], reported.get(name)) for name in names}
     if as_json:
         typer.echo(json.dumps(found, indent=1))
@@ -261,7 +241,7 @@ def _devices(repository: Repository, named: list[str] | None, *, everyone: bool)
 
 
 def _reported_by(
-    broker: configuration.BrokerConfig, names: list[str], *, all_of_them: bool = True
+    broker: BrokerConfig, names: list[str], *, all_of_them: bool = True
 ) -> dict[str, Reported]:
     reported = wanted.reported(broker, names)
     missing = sorted(set(names) - set(reported))

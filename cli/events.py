@@ -17,6 +17,7 @@ from rich.progress import track
 from cli import broker_options as options
 from cli import events_review
 from cli.event_text import plain, worded
+from edge.config import BrokerConfig
 from edge.ending import when_asked_to_end
 from edge.errors import ConfigError, KeyRefused, StorageUnavailable
 from edge.files import private_folder, write_atomically
@@ -83,13 +84,9 @@ def events() -> None:
 
 
 @app.command(epilog=WATCH)
+@options.at_broker
 def watch(
-    broker: options.Broker = options.DEFAULT_BROKER,
-    topic_root: options.TopicRoot = options.DEFAULT_ROOT,
-    username: options.Username = None,
-    password_file: options.PasswordFile = None,
-    ca_file: options.CaFile = None,
-    cert_file: options.CertFile = None,
+    broker: BrokerConfig = options.LOCAL,
     device_key: DeviceKeys = None,
     device: Device = "+",
     owner: OwnerFolder = None,
@@ -104,12 +101,9 @@ def watch(
     timeout: Timeout = 0.0,
 ) -> None:
     """Print events as they arrive. Ends on Ctrl-C, SIGTERM, --count or --timeout."""
-    settings = options.broker_config(
-        broker, topic_root, username, password_file, ca_file, cert_file
-    )
     keys, labels = read_keys(device_key), Owner(owner).labels if owner else {}
     arrived, console, aside = _arrivals(), *_consoles()
-    link = listen(settings, arrived.put, keys=keys, device=device)
+    link = listen(broker, arrived.put, keys=keys, device=device)
     until = time.monotonic() + timeout if timeout else None
     seen = 0
     try:
@@ -132,14 +126,10 @@ def watch(
 
 
 @app.command(epilog=EXPORT)
+@options.at_broker
 def export(
     archive: Annotated[Path, typer.Argument(help="File of JSON Lines that is added to.")],
-    broker: options.Broker = options.DEFAULT_BROKER,
-    topic_root: options.TopicRoot = options.DEFAULT_ROOT,
-    username: options.Username = None,
-    password_file: options.PasswordFile = None,
-    ca_file: options.CaFile = None,
-    cert_file: options.CertFile = None,
+    broker: BrokerConfig = options.LOCAL,
     device_key: DeviceKeys = None,
     device: Device = "+",
     owner: OwnerFolder = None,
@@ -154,9 +144,6 @@ def export(
     The broker keeps what comes while this command is not running, from its first start on.
     What is refused is printed by name and not written. Ends on Ctrl-C, SIGTERM or --timeout.
     """
-    settings = options.broker_config(
-        broker, topic_root, username, password_file, ca_file, cert_file
-    )
     keys, labels = read_keys(device_key), Owner(owner).labels if owner else {}
     if not keys:
         raise ConfigError("an archive holds checked events only: give --device-key")
@@ -170,7 +157,7 @@ def export(
 
     link = follow(
         kept,
-        settings,
+        broker,
         on_event=arrived.put,
         on_trouble=stop,
         client_id=client or client_id(archive),

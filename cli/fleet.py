@@ -17,6 +17,7 @@ from tuf.api.metadata import Targets
 from cli import broker_options as options
 from cli.fleet_publish import bring
 from cli.fleet_publish import changing as _change
+from edge.config import BrokerConfig
 from edge.errors import ConfigError
 from edge.protocol.configuration import ROLE
 from edge.protocol.policy import Policy
@@ -357,47 +358,33 @@ def put(
 
 
 @app.command("release")
+@options.at_broker
 def take_release(
     folder: Folder,
     file: Annotated[Path, typer.Argument(help="From `watchlist publish --out`.")],
-    broker: options.Broker = options.DEFAULT_BROKER,
-    topic_root: options.TopicRoot = options.DEFAULT_ROOT,
-    username: options.Username = None,
-    password_file: options.PasswordFile = None,
-    ca_file: options.CaFile = None,
-    cert_file: options.CertFile = None,
+    broker: BrokerConfig = options.LOCAL,
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Take a version of a list that its owner has signed elsewhere, and publish it."""
     with _change(folder, passphrase_file) as repository:
         release.hand_over(release.read_release(file), repository)
-    settings = options.broker_config(
-        broker, topic_root, username, password_file, ca_file, cert_file
-    )
-    bring(folder, read_passphrase(passphrase_file), settings)
+    bring(folder, read_passphrase(passphrase_file), broker)
 
 
 def _publishing(everything: bool, force: bool) -> Callable[..., None]:
+    @options.at_broker
     def command(
         folder: Folder,
-        broker: options.Broker = options.DEFAULT_BROKER,
-        topic_root: options.TopicRoot = options.DEFAULT_ROOT,
-        username: options.Username = None,
-        password_file: options.PasswordFile = None,
-        ca_file: options.CaFile = None,
-        cert_file: options.CertFile = None,
+        broker: BrokerConfig = options.LOCAL,
         passphrase_file: PassphraseFile = None,
     ) -> None:
-        settings = options.broker_config(
-            broker, topic_root, username, password_file, ca_file, cert_file
-        )
         if force:
             with _change(folder, passphrase_file) as repository:
                 for role, reason in renewal.renew(repository).items():
                     ends = f"{repository.roles[role].signed.expires:%Y-%m-%d}"
                     typer.echo(f"{role} ends {ends} and cannot be renewed: {reason}", err=True)
                 repository.seal_state(force=True)
-        bring(folder, read_passphrase(passphrase_file), settings, everything=everything)
+        bring(folder, read_passphrase(passphrase_file), broker, everything=everything)
 
     return command
 

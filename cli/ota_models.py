@@ -11,6 +11,7 @@ import typer
 
 from cli import broker_options as options
 from cli.fleet_publish import bring, changing
+from edge.config import BrokerConfig
 from edge.errors import ConfigError
 from edge.inference.manifest import load_manifest
 from edge.protocol import model_bundle
@@ -28,6 +29,7 @@ Examples:
   ./lethe ota models my-fleet --withdraw
 """
 )
+@options.at_broker
 def models(
     fleet: Annotated[Path, typer.Argument(help="The fleet's folder.", show_default=False)],
     folder: Annotated[
@@ -37,12 +39,7 @@ def models(
     withdraw: Annotated[
         bool, typer.Option("--withdraw", help="Back to those that came with the software.")
     ] = False,
-    broker: options.Broker = options.DEFAULT_BROKER,
-    topic_root: options.TopicRoot = options.DEFAULT_ROOT,
-    username: options.Username = None,
-    password_file: options.PasswordFile = None,
-    ca_file: options.CaFile = None,
-    cert_file: options.CertFile = None,
+    broker: BrokerConfig = options.LOCAL,
     passphrase_file: Annotated[
         Path | None, typer.Option(help="File with the passphrase of the keys that are here.")
     ] = None,
@@ -53,9 +50,6 @@ def models(
     """Sign models, after the self-test that devices do; devices start anew with them when idle."""
     if (folder is None) != withdraw:
         raise ConfigError("name the folder with the models, or --withdraw")
-    settings = options.broker_config(
-        broker, topic_root, username, password_file, ca_file, cert_file
-    )
     content = None if folder is None else _checked(folder)
     says = "those of the software" if content is None else f"{len(content) / 1e6:.1f} MB"
     if dry_run:
@@ -64,7 +58,7 @@ def models(
     with changing(fleet, passphrase_file) as repository:
         repository.put(model_bundle.ROLE, model_bundle.target_path(channel), content)
     typer.echo(f"models/{channel}: {says}")
-    bring(fleet, read_passphrase(passphrase_file), settings)
+    bring(fleet, read_passphrase(passphrase_file), broker)
 
 
 def _checked(folder: Path) -> bytes:

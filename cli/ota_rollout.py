@@ -47,6 +47,7 @@ Examples:
       --percent 10 --steps 50,100 --stop-after-failures 2 --window 02:00-04:00 --broker broker.example
 """  # noqa: E501 (shown as it is)
 )
+@options.at_broker
 def publish(
     fleet: Fleet,
     bundle: Annotated[Path, typer.Argument(help="From `ota bundle`; it is only measured here.")],
@@ -68,19 +69,11 @@ def publish(
     retry: Annotated[
         bool, typer.Option("--retry", help="Devices on which it failed try once more.")
     ] = False,
-    broker: options.Broker = options.DEFAULT_BROKER,
-    topic_root: options.TopicRoot = options.DEFAULT_ROOT,
-    username: options.Username = None,
-    password_file: options.PasswordFile = None,
-    ca_file: options.CaFile = None,
-    cert_file: options.CertFile = None,
+    broker: BrokerConfig = options.LOCAL,
     passphrase_file: PassphraseFile = None,
     dry_run: DryRun = False,
 ) -> None:
     """Announce a bundle to the devices that it is for. Put it on the server first."""
-    settings = options.broker_config(
-        broker, topic_root, username, password_file, ca_file, cert_file
-    )
     about = bundles.examine(bundle, keys)
     size, sha256 = updates.measure(bundle)
     begin, dash, end = window.partition("-")
@@ -112,7 +105,7 @@ def publish(
     with changing(fleet, passphrase_file) as repository:
         updates.announce(repository, made)
     typer.echo(f"{made.compatible} {made.version}: {size / 1e6:.1f} MB, to {_words(made.rollout)}")
-    bring(fleet, read_passphrase(passphrase_file), settings)
+    bring(fleet, read_passphrase(passphrase_file), broker)
 
 
 @app.command(
@@ -123,6 +116,7 @@ Examples:
   ./lethe ota rollout my-fleet lethe-raspberrypi4 --resume --retry
 """
 )
+@options.at_broker
 def rollout(
     fleet: Fleet,
     compatible: Compatible,
@@ -133,21 +127,13 @@ def rollout(
         bool, typer.Option("--retry", help="Devices on which it failed try once more.")
     ] = False,
     withdraw: Annotated[bool, typer.Option("--withdraw", help="Announce nothing.")] = False,
-    broker: options.Broker = options.DEFAULT_BROKER,
-    topic_root: options.TopicRoot = options.DEFAULT_ROOT,
-    username: options.Username = None,
-    password_file: options.PasswordFile = None,
-    ca_file: options.CaFile = None,
-    cert_file: options.CertFile = None,
+    broker: BrokerConfig = options.LOCAL,
     passphrase_file: PassphraseFile = None,
     dry_run: DryRun = False,
 ) -> None:
     """Change how far an announced version goes, by hand."""
     if percent is None and not (halt or resume or retry or withdraw):
         raise ConfigError("say what: --percent, --halt, --resume, --retry or --withdraw")
-    settings = options.broker_config(
-        broker, topic_root, username, password_file, ca_file, cert_file
-    )
     with locked(fleet):
         before = updates.announced(Repository.existing(fleet)).get(compatible)
     if before is None:
@@ -170,7 +156,7 @@ def rollout(
         else:
             updates.announce(repository, made)
     typer.echo(f"{compatible}: {says}")
-    bring(fleet, read_passphrase(passphrase_file), settings)
+    bring(fleet, read_passphrase(passphrase_file), broker)
 
 
 @app.command(
@@ -181,6 +167,7 @@ Examples:
   ./lethe ota status my-fleet --json
 """
 )
+@options.at_broker
 def status(
     fleet: Fleet,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -189,21 +176,13 @@ def status(
         bool,
         typer.Option("--steer", help="Sign and publish what follows: the next step, or a halt."),
     ] = False,
-    broker: options.Broker = options.DEFAULT_BROKER,
-    topic_root: options.TopicRoot = options.DEFAULT_ROOT,
-    username: options.Username = None,
-    password_file: options.PasswordFile = None,
-    ca_file: options.CaFile = None,
-    cert_file: options.CertFile = None,
+    broker: BrokerConfig = options.LOCAL,
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Show how far each device is; with --steer, go on or stop by it."""
-    settings = options.broker_config(
-        broker, topic_root, username, password_file, ca_file, cert_file
-    )
     console = Console(highlight=False)
     if not watch:
-        fresh = _look(fleet, settings, passphrase_file, steer=steer)
+        fresh = _look(fleet, broker, passphrase_file, steer=steer)
         typer.echo(_json(*fresh)) if as_json else console.print(_shown(*fresh))
         return
     stop = threading.Event()
@@ -211,7 +190,7 @@ def status(
     with Live(console=console, auto_refresh=False) if not as_json else nullcontext() as live:
         while not stop.is_set():
             try:
-                fresh = _look(fleet, settings, passphrase_file, steer=steer)
+                fresh = _look(fleet, broker, passphrase_file, steer=steer)
             except Unavailable as error:  # the broker comes back, and so do we
                 typer.echo(f"lethe: {error}", err=True)
             else:
@@ -223,13 +202,13 @@ def status(
 
 
 def _look(
-    folder: Path, settings: BrokerConfig, passphrase_file: Path | None, *, steer: bool
+    folder: Path, broker: BrokerConfig, passphrase_file: Path | None, *, steer: bool
 ) -> tuple[dict[str, Announcement], list[Seen], dict[str, str]]:
     """Return what is announced, what devices report, and what follows from it, in words."""
     with locked(folder):
         repository = Repository.existing(folder)
         announced, devices = updates.announced(repository), setup.read_devices(repository)
-    seen = updates.reports(settings, devices)
+    seen = updates.reports(broker, devices)
     follows: dict[str, str] = {}
     for compatible, made in announced.items():
         move = rollouts.move(made, seen)
@@ -242,7 +221,7 @@ def _look(
             with changing(folder, passphrase_file) as repository:
                 if updates.announced(repository).get(compatible) == made:  # as it was looked at
                     updates.announce(repository, announced[compatible])
-            bring(folder, read_passphrase(passphrase_file), settings, quiet=True)
+            bring(folder, read_passphrase(passphrase_file), broker, quiet=True)
     return announced, seen, follows
 
 

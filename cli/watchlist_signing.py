@@ -55,14 +55,10 @@ Examples:
   ./lethe watchlist publish my-list --signature anna.sig --out gate.release
 """
 )
+@options.at_broker
 def publish(
     folder: Folder,
-    broker: options.Broker = options.DEFAULT_BROKER,
-    topic_root: options.TopicRoot = options.DEFAULT_ROOT,
-    username: options.Username = None,
-    password_file: options.PasswordFile = None,
-    ca_file: options.CaFile = None,
-    cert_file: options.CertFile = None,
+    broker: BrokerConfig = options.LOCAL,
     passphrase_file: PassphraseFile = None,
     signature: Annotated[
         list[Path] | None,
@@ -78,9 +74,6 @@ def publish(
     dry_run: DryRun = False,
 ) -> None:
     """Sign the next version with the keys that are here, and publish it if that is enough."""
-    settings = options.broker_config(
-        broker, topic_root, username, password_file, ca_file, cert_file
-    )
     owner, passphrase = Owner(folder), read_passphrase(passphrase_file)
     if signature:
         drafted = lists.pending(owner)
@@ -94,7 +87,7 @@ def publish(
     _say(owner, drafted)
     if dry_run:
         return
-    _finish(owner, drafted, fleet, out, passphrase, settings)
+    _finish(owner, drafted, fleet, out, passphrase, broker)
 
 
 @app.command(
@@ -193,17 +186,13 @@ Examples:
   ./lethe watchlist inspect my-list --at-broker --broker broker.example
 """
 )
+@options.at_broker
 def inspect(
     folder: Folder,
     at_broker: Annotated[
         bool, typer.Option("--at-broker", help="Also look what devices find at the broker.")
     ] = False,
-    broker: options.Broker = options.DEFAULT_BROKER,
-    topic_root: options.TopicRoot = options.DEFAULT_ROOT,
-    username: options.Username = None,
-    password_file: options.PasswordFile = None,
-    ca_file: options.CaFile = None,
-    cert_file: options.CertFile = None,
+    broker: BrokerConfig = options.LOCAL,
     fleet: FleetFolder = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -213,13 +202,10 @@ def inspect(
     watchlist = None if kept is None else release.opened(kept.release, kept.key)
     held: dict[str, object] = {}
     if at_broker:
-        settings = options.broker_config(
-            broker, topic_root, username, password_file, ca_file, cert_file
-        )
         root = read_small(_fleet(owner, fleet) / "root.json", 65536)
         held = {
             role: target and {"version": target.version, "signers": list(target.signers)}
-            for role, target in look(root, owner.owned.id, settings).items()
+            for role, target in look(root, owner.owned.id, broker).items()
         }
     published = None if kept is None else kept.release
     standing = None if kept is None else lists.standing(owner, kept)
@@ -257,14 +243,10 @@ Examples:
   ./lethe watchlist expire my-list --broker broker.example
 """
 )
+@options.at_broker
 def expire(
     folder: Folder,
-    broker: options.Broker = options.DEFAULT_BROKER,
-    topic_root: options.TopicRoot = options.DEFAULT_ROOT,
-    username: options.Username = None,
-    password_file: options.PasswordFile = None,
-    ca_file: options.CaFile = None,
-    cert_file: options.CertFile = None,
+    broker: BrokerConfig = options.LOCAL,
     passphrase_file: PassphraseFile = None,
     fleet: FleetFolder = None,
     out: Annotated[
@@ -274,9 +256,6 @@ def expire(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Withdraw the list: devices destroy what they hold of it. People stay enrolled here."""
-    settings = options.broker_config(
-        broker, topic_root, username, password_file, ca_file, cert_file
-    )
     owner, passphrase = Owner(folder), read_passphrase(passphrase_file)
     says = (
         f"list {owner.owned.id}: withdrawn from {', '.join(owner.owned.authorisation.devices)}; "
@@ -288,7 +267,7 @@ def expire(
     if not yes:
         typer.confirm(f"{says}. Go on?", abort=True)
     drafted = lists.sign_here(owner, _withdrawal(owner), passphrase)
-    _finish(owner, drafted, fleet, out, passphrase, settings)
+    _finish(owner, drafted, fleet, out, passphrase, broker)
 
 
 # --- Within --------------------------------------------------------------------------------------
@@ -319,7 +298,7 @@ def _finish(
     fleet: Path | None,
     out: Path | None,
     passphrase: bytes | None,
-    settings: BrokerConfig,
+    broker: BrokerConfig,
 ) -> None:
     """Publish a draft if enough have signed; otherwise keep it, and say who is missing."""
     release.write(owner.folder / release.PENDING, drafted)
@@ -336,7 +315,7 @@ def _finish(
         return
     place = _fleet(owner, fleet)
     lists.hand_over(owner, drafted, place, passphrase)
-    bring(place, passphrase, settings)
+    bring(place, passphrase, broker)
 
 
 def _say(owner: Owner, drafted: Kept) -> None:

@@ -90,6 +90,17 @@ def read_small(path: Path, most: int) -> bytes:
     return content
 
 
+def text_of(path: Path) -> str:
+    """Return a small file's text, without blanks around it; empty where it cannot be read.
+
+    For what comes and goes: files of the kernel, words that other processes leave.
+    """
+    try:
+        return read_small(path, limits.MAX_SMALL_FILE_BYTES).decode("utf-8", "replace").strip()
+    except OSError:
+        return ""
+
+
 def read_toml(path: Path, most: int) -> dict[str, Any]:
     """Return what a TOML file holds, if it is not larger than `most` bytes.
 

@@ -396,7 +396,7 @@ UPDATE_RESERVE_BYTES = 128 * 1024 * 1024
 UPDATE_STEP_PERCENT = 5
 """Progress is reported in such steps."""
 UPDATE_FAILURES_KEPT = 16
-MAX_UPDATE_RECORD_BYTES = 64 * 1024
+MAX_SMALL_FILE_BYTES = 64 * 1024
 UPDATE_INSTALL_S = 3600.0
 """So long without a result, and an installation has failed, a restart is asked for once more."""
 UPDATE_INSTALL_CUTS = 3

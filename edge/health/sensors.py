@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge.files import text_of
+
 THROTTLED = {0: "under-voltage", 1: "capped", 2: "throttled", 3: "soft-limited"}
 """Bits of a Raspberry Pi's `get_throttled` that hold now; 16 more: since the start."""
 _SINCE_START = 16
@@ -58,20 +60,15 @@ class Battery:
 def battery(sys_folder: Path) -> Battery | None:
     """Return the emptiest battery of the machine itself, or None.
 
-    As the Linux kernel documents them (ABI/testing/sysfs-class-power); those of a mouse or another
-    device have the scope "Device".
-
     Args:
         sys_folder: /sys, or a folder like it.
     """
     found = []
-    for kind in sorted(sys_folder.glob("class/power_supply/*/type")):
-        supply = kind.parent
+    for supply, kind in _supplies(sys_folder).items():
         percent = _number(supply / "capacity", 10)
-        if _text(kind) != "Battery" or _text(supply / "scope") == "Device" or percent is None:
-            continue
-        charge = min(100, max(0, percent)) / 100
-        found.append(Battery(charge, _text(supply / "status") == "Discharging"))
+        if kind == "Battery" and percent is not None:
+            charge = min(100, max(0, percent)) / 100
+            found.append(Battery(charge, text_of(supply / "status") == "Discharging"))
     return min(found, key=lambda each: each.charge, default=None)
 
 
@@ -83,37 +80,41 @@ def powered(sys_folder: Path) -> bool | None:
     Args:
         sys_folder: as for `battery`.
     """
-    supplies = sorted(sys_folder.glob("class/power_supply/*"))
-    kinds = {supply: _text(supply / "type") for supply in supplies}
+    kinds = _supplies(sys_folder)
     mains = [supply for supply, kind in kinds.items() if kind in ("Mains", "USB", "Wireless")]
-    if any(_text(supply / "online") == "1" for supply in mains):
+    if any(text_of(supply / "online") == "1" for supply in mains):
         return True
     if "Battery" in kinds.values():
-        states = {_text(s / "status") for s, kind in kinds.items() if kind == "Battery"}
+        states = {text_of(s / "status") for s, kind in kinds.items() if kind == "Battery"}
         if "Discharging" in states:
             return False
         return True if states <= {"Charging", "Full", "Not charging"} else None
     return not mains
 
 
+def _supplies(sys_folder: Path) -> dict[Path, str]:
+    """Return the power supplies of the machine itself, and the type of each.
+
+    As the Linux kernel documents them (ABI/testing/sysfs-class-power): those of a mouse or another
+    device have the scope "Device".
+    """
+    return {
+        supply: text_of(supply / "type")
+        for supply in sorted(sys_folder.glob("class/power_supply/*"))
+        if text_of(supply / "scope") != "Device"
+    }
+
+
 def _low_voltage(sys_folder: Path) -> bool:
     return any(
         _number(name.parent / "in0_lcrit_alarm", 10) == 1
         for name in sys_folder.glob("class/hwmon/hwmon*/name")
-        if _text(name) == "rpi_volt"
+        if text_of(name) == "rpi_volt"
     )
 
 
 def _number(path: Path, base: int) -> int | None:
     try:
-        return int(_text(path), base)
+        return int(text_of(path), base)
     except ValueError:
         return None
-
-
-def _text(path: Path) -> str:
-    """Return a small file's text; empty where there is none: sensors come and go."""
-    try:
-        return path.read_text("ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        return ""

@@ -12,6 +12,8 @@ import threading
 from pathlib import Path
 from typing import NamedTuple
 
+from edge.files import text_of
+
 MAIN = "lethe"
 _LONGEST = 15
 
@@ -41,23 +43,15 @@ def running(proc: Path = Path("/proc")) -> dict[int, list[Running]]:
     tick = os.sysconf("SC_CLK_TCK")
     found = {}
     for process in proc.glob("[0-9]*"):
-        if _text(process / "comm") != MAIN:
+        if text_of(process / "comm") != MAIN:
             continue
         threads = []
         for task in sorted((process / "task").glob("*"), key=lambda path: int(path.name)):
             # After the name in brackets come state and numbers; the 12th and 13th are the times.
-            numbers = _text(task / "stat").rpartition(")")[2].split()
+            numbers = text_of(task / "stat").rpartition(")")[2].split()
             if len(numbers) > 12:
                 seconds = (int(numbers[11]) + int(numbers[12])) / tick
-                threads.append(Running(_text(task / "comm"), seconds))
+                threads.append(Running(text_of(task / "comm"), seconds))
         if len(threads) > 1:  # the shell script that starts it has the same name, and one thread
             found[int(process.name)] = threads
     return found
-
-
-def _text(path: Path) -> str:
-    """Return a small file's text; empty where there is none: processes come and go."""
-    try:
-        return path.read_text("utf-8", "replace").strip()
-    except OSError:
-        return ""

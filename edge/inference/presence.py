@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge import limits
+from edge.files import text_of
 from edge.inference.edgetpu import LIBRARY
 
 _CORAL_USB = {("1a6e", "089a"), ("18d1", "9302")}
@@ -41,8 +42,8 @@ def find_edgetpus(root: Path = Path("/"), *, library: bool | None = None) -> lis
     """
     nodes: list[tuple[str, Path]] = []
     for device in sorted(root.glob("sys/bus/usb/devices/*")):
-        if (_read(device / "idVendor"), _read(device / "idProduct")) in _CORAL_USB:
-            bus, number = _read(device / "busnum"), _read(device / "devnum")
+        if (text_of(device / "idVendor"), text_of(device / "idProduct")) in _CORAL_USB:
+            bus, number = text_of(device / "busnum"), text_of(device / "devnum")
             node = root / f"dev/bus/usb/{bus.zfill(3)}/{number.zfill(3)}"
             nodes.append((f"Edge TPU on USB ({device.name})", node))
     nodes += [(f"Edge TPU on PCIe ({n.name})", n) for n in sorted(root.glob("dev/apex_*"))]
@@ -68,7 +69,7 @@ def find_gpu(python: str = "", root: Path = Path("/")) -> Found | None:
         python: interpreter that TensorRT is to run under; our own if empty.
         root: the file system's root, or a folder like it.
     """
-    board = _read(root / "proc/device-tree/model").rstrip("\0")
+    board = text_of(root / "proc/device-tree/model").rstrip("\0")
     if "NVIDIA" in board or "Jetson" in board:
         name = board
     elif (root / "dev/nvidia0").exists():
@@ -95,10 +96,3 @@ def _has_module(name: str, python: str) -> bool:
     except (OSError, subprocess.TimeoutExpired):
         return False
     return done.returncode == 0
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text("utf-8", errors="replace").strip()
-    except OSError:
-        return ""

@@ -18,7 +18,7 @@ from typing import Literal
 import msgspec
 
 from edge import limits
-from edge.files import private_folder, read_small, write_atomically
+from edge.files import private_folder, text_of, write_atomically
 from edge.health import sensors
 from edge.health.selftest import Verdict
 
@@ -46,7 +46,7 @@ class Machine:
         """The kind of device that RAUC takes bundles for; empty without slots."""
         config = configparser.ConfigParser(interpolation=None, strict=False)
         try:
-            config.read_string(_text(self.root / "etc/rauc/system.conf"))
+            config.read_string(text_of(self.root / "etc/rauc/system.conf"))
         except configparser.Error:
             return ""
         return config.get("system", "compatible", fallback="")
@@ -57,7 +57,7 @@ class Machine:
         On a system that is not ours (L4T), ours lies beside the application.
         """
         ours, system = (self.root / f"usr/lib/{f}os-release" for f in ("lethe/", ""))
-        for line in _text(ours if ours.exists() else system).splitlines():
+        for line in text_of(ours if ours.exists() else system).splitlines():
             key, _, value = line.partition("=")
             if key == name:
                 return "".join(shlex.split(value)[:1])
@@ -66,18 +66,18 @@ class Machine:
     @property
     def boot(self) -> str:
         """Which start of the machine this is."""
-        return _text(self.root / "proc/sys/kernel/random/boot_id").strip()
+        return text_of(self.root / "proc/sys/kernel/random/boot_id")
 
     @property
     def kept(self) -> bool:
         """Whether the version that runs has been marked good (docs/adr/0021)."""
         build = self.release("BUILD_ID")
-        return bool(build) and _text(self.root / "data/ota/kept").strip() == build
+        return bool(build) and text_of(self.root / "data/ota/kept") == build
 
     def gone_back(self, version: str) -> str:
         """Return why a version was not kept, as it said itself before it restarted."""
         told: dict[str, str] = {}
-        for line in _text(self.root / "data/ota/failed").splitlines():
+        for line in text_of(self.root / "data/ota/failed").splitlines():
             key, _, value = line.partition("=")
             told[key] = value
         if told.get("version") != version:
@@ -110,7 +110,7 @@ class Machine:
     @property
     def progress(self) -> int:
         """How far RAUC is, percent."""
-        found = _PROGRESS.findall(_text(self.root / "run/lethe-install/output"))
+        found = _PROGRESS.findall(text_of(self.root / "run/lethe-install/output"))
         return min(int(found[-1]), 100) if found else 0
 
     @property
@@ -119,18 +119,16 @@ class Machine:
 
         "installed" or "failed"; "cancelled" or "not-cancelled".
         """
-        return _text(self.root / "run/lethe-install/result").strip()
+        return text_of(self.root / "run/lethe-install/result")
 
     @property
     def problem(self) -> str:
         """Why the last request failed, in RAUC's words."""
-        said = _text(self.root / "run/lethe-install/output")
+        said = text_of(self.root / "run/lethe-install/output")
         for line in reversed(said.splitlines()):
             if line.startswith("LastError: "):
                 return line.removeprefix("LastError: ")[: limits.UPDATE_REASON_CHARS]
-        return (said.strip().splitlines() or ["RAUC said nothing"])[-1][
-            : limits.UPDATE_REASON_CHARS
-        ]
+        return (said.splitlines() or ["RAUC said nothing"])[-1][: limits.UPDATE_REASON_CHARS]
 
 
 SYSTEM = Machine()
@@ -144,11 +142,3 @@ def _judged(verdict: str) -> str:
     except (msgspec.DecodeError, RecursionError):
         return f"self-test: {verdict}"
     return "self-test: " + "; ".join(reasons)
-
-
-def _text(path: Path) -> str:
-    """Return a small text file; empty where there is none."""
-    try:
-        return read_small(path, limits.MAX_UPDATE_RECORD_BYTES).decode("utf-8", "replace")
-    except OSError:
-        return ""

@@ -319,7 +319,7 @@ def _environment() -> dict[str, str]:
 def _read(file: Path) -> Record:
     """Return the record; one that cannot be read is none: the models are fetched again."""
     try:
-        return msgspec.json.decode(read_small(file, limits.MAX_UPDATE_RECORD_BYTES), type=Record)
+        return msgspec.json.decode(read_small(file, limits.MAX_SMALL_FILE_BYTES), type=Record)
     except FileNotFoundError:
         return Record()
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

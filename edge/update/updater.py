@@ -427,7 +427,7 @@ class Updater:
 def _read(file: Path) -> Record:
     """Return what the last run left; a record that cannot be read is none: TUF and RAUC remain."""
     try:
-        return msgspec.json.decode(read_small(file, limits.MAX_UPDATE_RECORD_BYTES), type=Record)
+        return msgspec.json.decode(read_small(file, limits.MAX_SMALL_FILE_BYTES), type=Record)
     except FileNotFoundError:
         return Record()
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

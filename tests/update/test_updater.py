@@ -578,6 +578,21 @@ def test_a_record_that_is_damaged_begins_anew(device, good):
         ({"BAT": {"type": "Battery", "status": "Full"}}, True),
         ({"BAT": {"type": "Battery", "status": "Unknown"}}, None),
         ({"BAT": {"type": "Battery"}}, None),
+        ({"mouse": {"type": "Battery", "scope": "Device", "status": "Discharging"}}, True),
+        (
+            {
+                "BAT": {"type": "Battery", "status": "Full"},
+                "mouse": {"type": "Battery", "scope": "Device", "status": "Unknown"},
+            },
+            True,
+        ),
+        (
+            {
+                "pen": {"type": "USB", "scope": "Device", "online": "1"},
+                "BAT": {"type": "Battery", "status": "Discharging"},
+            },
+            False,
+        ),
     ],
 )
 def test_what_powers_it(system, supplies, powered):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -174,7 +175,5 @@ def picamera2(device: Device, site: Site) -> Peripheral:
 
 
 def _copy(source: Path, target: Path) -> None:
-    for path in sorted(source.rglob("*.py")):
-        copy = target / path.relative_to(source)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_bytes(path.read_bytes())
+    """Copy a vendor's package with what says its version."""
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))

@@ -67,7 +67,7 @@ def test_an_expired_list_ends(looking, site, measure):
         """Candidates of after the end; both times are by the device's own clock."""
         return [
             one for one in site.candidates(since)
-            if one.received.event.time.timestamp() > end + 5
+            if one.received.event.envelope.time.timestamp() > end + 5
         ]  # fmt: skip
 
     owner.authorise(msgspec.structs.replace(before, not_after=end))

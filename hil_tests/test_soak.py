@@ -31,7 +31,7 @@ def test_soak(looking, site, measure, request):
             temperature.append((at, int(said[2]) / 1000))
         time.sleep(max(0.0, min(end, now + EVERY_S) - time.monotonic()))
     latency = [
-        (one.at - began_at, one.at - one.received.event.time.timestamp())
+        (one.at - began_at, one.at - one.received.event.envelope.time.timestamp())
         for one in site.candidates(since)
     ]
     recorder.series("resident memory of the device's process", "MiB", memory)

@@ -80,7 +80,7 @@ def test_bad_bundles_are_refused(looking, site, versions, measure):
     bring(looking, site, over, wrong_key, older, others)
     for what, bundle, reason in (
         ("wrong key", wrong_key, "signature verification failed"),
-        ("older", older, "version"),
+        ("older", older, "Version mismatch"),
         ("another device's", others, "[Cc]ompatible"),
     ):
         measure(f"refused: {what}", refused(looking, bundle, reason))

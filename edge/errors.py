@@ -5,6 +5,13 @@
 or degrade. A message names what is wrong, the limit or expectation, and what to do.
 """
 
+from edge import limits
+
+
+def short(reason: str) -> str:
+    """Return a reason in the length that messages and records hold."""
+    return reason[: limits.REASON_CHARS]
+
 
 class LetheError(Exception):
     """Root of every error that this project raises on purpose."""

@@ -18,6 +18,8 @@ MAX_KEY_FILE_BYTES = 16 * 1024
 MAX_DESIRED_BYTES = 16 * 1024
 """Largest configuration that is taken from the fleet; one that sets every field has about 1 KB."""
 MAX_REPORTED_BYTES = 32 * 1024
+REASON_CHARS = 512
+"""Longest reason, note or name in what is reported, recorded or kept; a longer one is cut."""
 
 # --- Signed metadata (edge.trust) ----------------------------------------------------------------
 MAX_ROOT_BYTES = 64 * 1024
@@ -85,7 +87,6 @@ POSITION_FRESH_S = 5.0
 # --- Lists at rest (edge.watchlist.store) --------------------------------------------------------
 MAX_RECORD_BYTES = 1024 * 1024
 """A record names up to 8,000 pieces."""
-STOP_REASON_CHARS = 512
 MAX_LIFE_BYTES = 256 * 1024
 """Destructions that are not finished are few, unless the outbox takes no receipts for months."""
 
@@ -311,7 +312,6 @@ NEAR_FACE_PIXELS = 48.0
 """A larger face may be shrunk to this width for a look around it: no detail is lost that counts."""
 
 # --- Configuration from the fleet (rules in edge.settings) ---------------------------------------
-CONFIG_REASON_CHARS = 512
 CONFIG_TRIAL_S = 60.0
 """A configuration that needed a restart has so long to show that frames are judged with it."""
 CONFIG_TRIAL_STARTS = 3
@@ -344,7 +344,6 @@ AUDIT_MAX_BYTES = 64 * 1024 * 1024
 AUDIT_KEEP_S = 400 * 24 * 3600
 """Records older than this go. EU AI Act, Art. 19(1) and 26(6): at least six months."""
 AUDIT_LINE_BYTES = 16 * 1024
-AUDIT_TEXT_CHARS = 512
 AUDIT_UNSAVED_MAX = 200
 """Records that wait in memory for the disk; from here on nobody is looked for."""
 AUDIT_HEAD_S = 3600.0
@@ -378,7 +377,6 @@ PICTURE_MARGIN = 0.1
 MAX_ANNOUNCEMENT_BYTES = 32 * 1024
 MAX_BUNDLE_BYTES = 2 * 1024 * 1024 * 1024
 """Largest update bundle; a slot holds half of it."""
-UPDATE_REASON_CHARS = 512
 UPDATE_CHECK_S = 5.0
 UPDATE_ASK_S = 1.0
 """So often it is looked whether an update may go on; while it is fetched, every second."""
@@ -397,6 +395,7 @@ UPDATE_STEP_PERCENT = 5
 """Progress is reported in such steps."""
 UPDATE_FAILURES_KEPT = 16
 MAX_SMALL_FILE_BYTES = 64 * 1024
+"""Of what the device keeps of updates, and what kernel and root leave for it to read."""
 UPDATE_INSTALL_S = 3600.0
 """So long without a result, and an installation has failed, a restart is asked for once more."""
 UPDATE_INSTALL_CUTS = 3

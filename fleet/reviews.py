@@ -57,7 +57,7 @@ class Review(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     verdict: Literal["confirmed", "rejected"]
     reviewer: Name
     time: Time
-    note: Annotated[str, Meta(max_length=limits.AUDIT_TEXT_CHARS)] = ""
+    note: Annotated[str, Meta(max_length=limits.REASON_CHARS)] = ""
     prev: Hash
     signature: Annotated[str, Meta(max_length=1024)] | msgspec.UnsetType = msgspec.UNSET
 

@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from edge import limits
+from edge.errors import short
 from edge.protocol.announcement import Announcement, percentile
 from edge.protocol.update import FAILURES, Update
 
@@ -83,7 +83,7 @@ def move(announcement: Announcement, fleet: Collection[Seen]) -> Move:
     if len(failed) >= rollout.stop_after_failures:
         named = ", ".join(failed[:NAMED]) + (", …" if len(failed) > NAMED else "")
         reason = f"{len(failed)} of {len(stands)} devices failed: {named}"
-        return Halt(reason[: limits.UPDATE_REASON_CHARS])
+        return Halt(short(reason))
     known = [stand for stand in stands.values() if stand != "unknown"]
     if rollout.steps and known and not {"failed", "under way"} & set(known):
         return Raise(rollout.steps[0])

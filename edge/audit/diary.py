@@ -13,6 +13,7 @@ from typing import Literal
 
 from edge import limits
 from edge.audit.log import AuditLog
+from edge.errors import short
 from edge.protocol import audit, event
 from edge.protocol.event import ListVersion
 from edge.watchlist.delivery import SealedList
@@ -129,7 +130,7 @@ class Diary:
             due = steady - self._reasons_at >= limits.AUDIT_PAUSE_S and not self._log.full
             if reasons != self._reasons and due:
                 self._reasons, self._reasons_at = reasons, steady
-                self._log.append(audit.Degraded(reasons=tuple(map(_short, reasons))))
+                self._log.append(audit.Degraded(reasons=tuple(map(short, reasons))))
             self._log.flush()
 
     def refuse(self, what: What, reason: str) -> None:
@@ -141,7 +142,7 @@ class Diary:
                 self._refusals[what] = (at, more + 1)
                 return
             self._refusals[what] = (steady, 0)
-            self._log.append(audit.Refused(what=what, reason=_short(reason), more=more))
+            self._log.append(audit.Refused(what=what, reason=short(reason), more=more))
 
     def note(
         self,
@@ -214,7 +215,3 @@ def _entry(data: event.Data, identifier: str) -> audit.Entry | None:
 
 def _version(gallery: Gallery) -> ListVersion:
     return ListVersion(id=gallery.id, version=gallery.version)
-
-
-def _short(text: str) -> str:
-    return text[: limits.AUDIT_TEXT_CHARS]

@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from edge import limits
 from edge.command import rules
 from edge.command.rules import Bucket, Memory, Operators
-from edge.errors import CommandRefused, FormatError, LetheError, StorageUnavailable
+from edge.errors import CommandRefused, FormatError, LetheError, StorageUnavailable, short
 from edge.files import read_small, write_atomically
 from edge.protocol import audit, command
 from edge.protocol.command import Answer, Command, Order, Read, Refusal, Resume, Stop
@@ -326,7 +326,7 @@ class Commands:
     ) -> None:
         answer = Answer(
             id=identifier, device=self._device, order=order, state=state,  # type: ignore[arg-type]
-            says=says[: limits.AUDIT_TEXT_CHARS],
+            says=short(says),
             time=datetime.fromtimestamp(self._time().now, UTC), **more,  # type: ignore[arg-type]
         )  # fmt: skip
         self._give(command.encode_answer(answer, self._key))

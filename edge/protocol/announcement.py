@@ -73,7 +73,7 @@ class Rollout(_Struct, frozen=True, kw_only=True):
     percent: Percent = 100
     steps: Annotated[tuple[Percent, ...], Meta(max_length=20)] = ()
     stop_after_failures: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
-    halted: Annotated[str, Meta(max_length=limits.UPDATE_REASON_CHARS)] = ""
+    halted: Annotated[str, Meta(max_length=limits.REASON_CHARS)] = ""
 
     def __post_init__(self) -> None:
         rising = (self.percent, *self.steps)

@@ -27,7 +27,7 @@ from edge.protocol.watchlist import EntryId, Purpose
 Hash = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 Number = Annotated[int, Meta(ge=1, le=2**53)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
-Text = Annotated[str, Meta(max_length=limits.AUDIT_TEXT_CHARS)]
+Text = Annotated[str, Meta(max_length=limits.REASON_CHARS)]
 
 BEGINNING: str = "0" * 64
 """What the first record of all holds in place of a hash."""

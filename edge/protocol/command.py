@@ -150,7 +150,7 @@ class Answer(_Part, frozen=True, kw_only=True):
     order: Annotated[str, Meta(max_length=16)]
     state: Literal["refused", "accepted", "done", "failed"]
     refusal: Refusal | msgspec.UnsetType = msgspec.UNSET
-    says: Annotated[str, Meta(max_length=limits.AUDIT_TEXT_CHARS)] = ""
+    says: Annotated[str, Meta(max_length=limits.REASON_CHARS)] = ""
     address: Annotated[str, Meta(max_length=256)] | msgspec.UnsetType = msgspec.UNSET
     until: Time | msgspec.UnsetType = msgspec.UNSET
     time: Time

@@ -20,7 +20,7 @@ from edge.protocol.watchlist import Name, Seconds
 ROLE = "config"
 Version = Annotated[int, Meta(ge=1, le=2**53)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
-Reason = Annotated[str, Meta(max_length=limits.CONFIG_REASON_CHARS)]
+Reason = Annotated[str, Meta(max_length=limits.REASON_CHARS)]
 Source = Literal["default", "file", "fleet", "command line"]
 """Who has set a field: the last of these that says anything of it."""
 

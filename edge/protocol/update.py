@@ -36,7 +36,7 @@ State = Literal[
 ]
 FAILURES = ("failed", "gone-back")
 ModelsState = Literal["current", "waiting", "trying", "refused", "gone-back"]
-Text = Annotated[str, Meta(max_length=limits.UPDATE_REASON_CHARS)]
+Text = Annotated[str, Meta(max_length=limits.REASON_CHARS)]
 Short = Annotated[str, Meta(max_length=64)]
 
 

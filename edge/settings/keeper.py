@@ -19,10 +19,9 @@ from pathlib import Path
 
 import msgspec
 
-from edge import limits
 from edge.camera.rtsp import without_credentials
 from edge.config import Config
-from edge.errors import BadInput, ConfigError, StorageUnavailable
+from edge.errors import BadInput, ConfigError, StorageUnavailable, short
 from edge.files import private_folder
 from edge.protocol import audit
 from edge.protocol.configuration import Desired, GoneBack, Reported, Setting, decode
@@ -128,7 +127,7 @@ class Configuration:
     def refuse(self, refusal: BadInput) -> None:
         """Report why what is desired does not count."""
         with self._lock:
-            self._refused = _short(str(refusal))
+            self._refused = short(str(refusal))
             self._report()
 
     def watch(self, evidence: trial.Evidence) -> None:
@@ -169,7 +168,7 @@ class Configuration:
             try:
                 return on_trial.document, self._merged(on_trial.document)
             except ConfigError as refusal:
-                self._refused = _short(str(refusal))
+                self._refused = short(str(refusal))
                 self._keep_if_possible(_replace(self._kept, trial=None))
         proven = self._kept.proven
         if proven is not None:
@@ -177,7 +176,7 @@ class Configuration:
                 return proven, self._merged(proven)
             except ConfigError as refusal:  # the device's own file has changed, and comes first
                 log.warning("configuration %d is dropped: %s", proven.version, refusal)
-                self._refused = _short(str(refusal))
+                self._refused = short(str(refusal))
                 self._keep_if_possible(_replace(self._kept, proven=None))
         return None, self._local
 
@@ -298,12 +297,8 @@ class Configuration:
 
 
 def _gone_back(kept: Kept, failed: Trial, reason: str) -> Kept:
-    gone_back = GoneBack(version=failed.document.version, reason=_short(reason))
+    gone_back = GoneBack(version=failed.document.version, reason=short(reason))
     return _replace(kept, trial=None, gone_back=gone_back)
-
-
-def _short(text: str) -> str:
-    return text[: limits.CONFIG_REASON_CHARS]
 
 
 def _version(document: Desired | None) -> str:

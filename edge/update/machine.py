@@ -17,7 +17,7 @@ from typing import Literal
 
 import msgspec
 
-from edge import limits
+from edge.errors import short
 from edge.files import private_folder, text_of, write_atomically
 from edge.health import sensors
 from edge.health.selftest import Verdict
@@ -83,7 +83,7 @@ class Machine:
         if told.get("version") != version:
             return "it did not get as far as saying why: the boot loader went back"
         reason = told.get("reason") or _judged(told.get("verdict", ""))
-        return reason[: limits.UPDATE_REASON_CHARS]
+        return short(reason)
 
     @property
     def powered(self) -> bool | None:
@@ -127,8 +127,8 @@ class Machine:
         said = text_of(self.root / "run/lethe-install/output")
         for line in reversed(said.splitlines()):
             if line.startswith("LastError: "):
-                return line.removeprefix("LastError: ")[: limits.UPDATE_REASON_CHARS]
-        return (said.splitlines() or ["RAUC said nothing"])[-1][: limits.UPDATE_REASON_CHARS]
+                return short(line.removeprefix("LastError: "))
+        return short((said.splitlines() or ["RAUC said nothing"])[-1])
 
 
 SYSTEM = Machine()

@@ -22,7 +22,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from edge import __version__, limits
-from edge.errors import BadInput, ModelError, StorageUnavailable
+from edge.errors import BadInput, ModelError, StorageUnavailable, short
 from edge.files import flush_folder, private_folder, read_small, write_atomically
 from edge.inference.manifest import Manifest, load_manifest
 from edge.protocol.model_bundle import MANIFEST
@@ -249,8 +249,7 @@ class ModelStore:
         Raises:
             StorageUnavailable: that cannot be written.
         """
-        reason = reason[: limits.UPDATE_REASON_CHARS]
-        new = Rejected(sha256=sha256, software=__version__, state=state, reason=reason)
+        new = Rejected(sha256=sha256, software=__version__, state=state, reason=short(reason))
         log.warning("models %s: %s: %s", sha256[:16], state, reason)
         with self._lock:
             rejected = (*self._record.rejected, new)[-limits.UPDATE_FAILURES_KEPT :]

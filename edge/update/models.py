@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 
 from edge import limits
-from edge.errors import BadInput, LetheError, StorageUnavailable
+from edge.errors import BadInput, LetheError, StorageUnavailable, short
 from edge.protocol import audit, model_bundle
 from edge.protocol.update import Models, ModelsState
 from edge.trust.client import View
@@ -123,7 +123,7 @@ class ModelUpdates:
         self._note(
             audit.NotUpdated(
                 what="models", version=sha256[:SHORT], sha256=sha256,
-                reason=reason[: limits.AUDIT_TEXT_CHARS],
+                reason=short(reason),
             )
         )  # fmt: skip
 
@@ -213,6 +213,6 @@ class ModelUpdates:
                 state=state,
                 active=active.sha256[:SHORT] if active else SHIPPED,
                 target=(self._announced or "")[:SHORT],
-                reason=reason[: limits.UPDATE_REASON_CHARS],
+                reason=short(reason),
             )
         )

@@ -24,7 +24,7 @@ from typing import Literal
 import msgspec
 
 from edge import limits
-from edge.errors import AlterationRefused, LetheError, StorageUnavailable, Unavailable
+from edge.errors import AlterationRefused, LetheError, StorageUnavailable, Unavailable, short
 from edge.files import private_folder, read_small, write_atomically
 from edge.protocol import announcement as announcements
 from edge.protocol import audit
@@ -183,7 +183,7 @@ class Updater:
                 self.step()
             except LetheError as error:
                 log.warning("update: %s", error)
-                self._reporter.change(state="waiting", reason=_short(str(error)))
+                self._reporter.change(state="waiting", reason=short(str(error)))
             except Exception as error:  # a device that updates no more cannot be mended from afar
                 log.exception("update")
                 reason = f"unexpected {type(error).__name__}, see the log"
@@ -227,7 +227,7 @@ class Updater:
         if policy.is_current(announced, facts):
             self._reporter.change(state="current", reason="", **about)
         elif reason := policy.refusal(announced, facts):
-            self._reporter.change(state="refused", reason=_short(reason), **about)
+            self._reporter.change(state="refused", reason=short(reason), **about)
             self._say_refused(announced.version, reason)
         elif failure := policy.tried(announced, facts):
             self._reporter.change(state=failure.state, reason=failure.reason, **about)
@@ -261,7 +261,7 @@ class Updater:
         except (AlterationRefused, Unavailable) as error:
             reason = f"download: {error}"
             altered = isinstance(error, AlterationRefused)
-            self._reporter.change(state="failed" if altered else "waiting", reason=_short(reason))
+            self._reporter.change(state="failed" if altered else "waiting", reason=short(reason))
             if altered:
                 self._say_refused(announced.version, reason)
             self._due = self._steady() + self._pause
@@ -342,7 +342,7 @@ class Updater:
             self._pause = min(2 * self._pause, limits.UPDATE_RETRY_MAX_S)
             self._cancel()
         elif result == "not-cancelled":
-            reason = _short(f"withdrawn, but would start with any restart: {machine.problem}")
+            reason = short(f"withdrawn, but would start with any restart: {machine.problem}")
             self._reporter.change(state="failed", reason=reason)
             self._say_refused(record.version, reason)
 
@@ -362,17 +362,17 @@ class Updater:
 
     def _fail(self, state: Literal["failed", "gone-back"], reason: str) -> None:
         record = self._record
-        failure = Failure(record.sha256, record.attempt, state, _short(reason))
+        failure = Failure(record.sha256, record.attempt, state, short(reason))
         kept = (*record.failures, failure)[-limits.UPDATE_FAILURES_KEPT :]
         self._note(
-            audit.NotUpdated(version=record.version, sha256=record.sha256, reason=_short(reason))
+            audit.NotUpdated(version=record.version, sha256=record.sha256, reason=short(reason))
         )
         log.warning("version %s: %s", record.version, reason)
         self._downloader.clear()
         self._have = ""
         self._reporter.change(
             state=state, target=record.version, sha256=record.sha256,
-            attempt=record.attempt, percent=0, reason=_short(reason),
+            attempt=record.attempt, percent=0, reason=short(reason),
         )  # fmt: skip
         self._write(Record(failures=kept))
 
@@ -437,7 +437,3 @@ def _read(file: Path) -> Record:
 
 def _step(percent: int) -> int:
     return percent - percent % limits.UPDATE_STEP_PERCENT
-
-
-def _short(text: str) -> str:
-    return text[: limits.UPDATE_REASON_CHARS]

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from edge import limits
-from edge.errors import BadInput, FormatError, IndicatorUnavailable, StorageUnavailable
+from edge.errors import BadInput, FormatError, IndicatorUnavailable, StorageUnavailable, short
 from edge.protocol.event import Ending
 from edge.protocol.sealed_list import open_list
 from edge.watchlist.arming import obstacle
@@ -180,7 +180,7 @@ class Watchlists:
             StorageUnavailable: it holds now, but would not survive a restart yet; writing it down
                 is tried again.
         """
-        reason = reason.strip()[: limits.STOP_REASON_CHARS] or "no reason was given"
+        reason = short(reason.strip()) or "no reason was given"
         with self._wake:
             self._stopped = self._upkeep.stopped = reason
             self._ordered, self._obeyed, self._next = True, False, None

@@ -371,7 +371,7 @@ def test_refusals_are_counted_not_piled_up(desk, clock):
     assert len(found) == 13, "one in ten seconds"
     assert sum(1 + w.more for w in found) == 12 * 80 + 1
     desk.diary.refuse("list", "x" * 10_000)
-    assert len(whats(desk.folder)[-1].reason) <= limits.AUDIT_TEXT_CHARS
+    assert len(whats(desk.folder)[-1].reason) <= limits.REASON_CHARS
 
 
 def test_what_is_wrong_is_recorded_when_it_changes_and_not_when_it_flickers(desk, clock):

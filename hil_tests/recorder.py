@@ -21,6 +21,8 @@ from hil_tests.strategy import RigError
 from hil_tests.themes import theme_of
 
 ROOT = Path(__file__).resolve().parents[1]
+INTERRUPTED = "interrupted"
+"""Why a test was not run that was prepared only: it has neither passed nor failed."""
 
 
 class Recorder:
@@ -62,11 +64,16 @@ class Recorder:
         """Keep a value over time."""
         self.run.series.append(Series(name, unit, points))
 
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """What became of each test so far."""
+        return list(self._outcomes.values())
+
     def write(self) -> None:
         if self._path is None:
             return
         self.run.seconds = time.monotonic() - self._begun
-        self.run.outcomes = list(self._outcomes.values())
+        self.run.outcomes = self.outcomes
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.write_bytes(msgspec.json.format(msgspec.json.encode(self.run)))
 
@@ -96,7 +103,7 @@ class Recorder:
     def pytest_runtest_logreport(self, report):
         name = report.nodeid.partition("::")[2]
         outcome = self._outcomes.setdefault(name, Outcome(
-            name, self._shows.get(report.nodeid, name), "passed",
+            name, self._shows.get(report.nodeid, name), "not run", INTERRUPTED,
             theme=theme_of(Path(report.nodeid.partition("::")[0]).name),
         ))  # fmt: skip
         outcome.seconds += report.duration
@@ -105,8 +112,9 @@ class Recorder:
             crash = getattr(report.longrepr, "reprcrash", None)
             said = crash.message if crash else str(report.longrepr)
             outcome.reason = f"{report.when}: {said}"[:2000]
-        elif report.skipped and outcome.outcome == "passed":
-            outcome.outcome = "not run"
+        elif report.passed and report.when == "call":
+            outcome.outcome, outcome.reason = "passed", ""
+        elif report.skipped:
             reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
             outcome.reason = str(reason).removeprefix("Skipped: ")
         if report.when == "teardown":

@@ -9,6 +9,7 @@ from labgrid import Environment
 from cli.hil import GROUPS
 from hil_tests import report
 from hil_tests.record import Measured, Outcome, Run, Series
+from hil_tests.recorder import Recorder
 from hil_tests.themes import THEMES, theme_of
 
 HERE = Path(__file__).resolve().parent
@@ -77,3 +78,24 @@ def test_the_page(tmp_path):
     assert ">boots<" in page
     assert "src=" not in page
     assert "href=" not in page
+
+
+@pytest.mark.small
+@pytest.mark.shows("A test that was interrupted has not passed")
+def test_what_was_interrupted_has_not_passed(pytestconfig, monkeypatch):
+    recorder = Recorder(pytestconfig)
+    monkeypatch.setattr(recorder, "write", lambda: None)
+
+    def phases(name, *ends):
+        for when, outcome in zip(("setup", "call", "teardown"), ends, strict=False):
+            recorder.pytest_runtest_logreport(pytest.TestReport(
+                f"test_boot.py::{name}", ("test_boot.py", 1, name), {}, outcome, None, when,
+            ))  # fmt: skip
+
+    phases("whole", "passed", "passed", "passed")
+    phases("cut", "passed")
+    phases("wrong", "passed", "failed", "passed")
+    phases("untidy", "passed", "passed", "failed")
+    assert {one.test: one.outcome for one in recorder.outcomes} == {
+        "whole": "passed", "cut": "not run", "wrong": "failed", "untidy": "failed",
+    }  # fmt: skip

@@ -81,3 +81,16 @@ def test_what_a_person_is_to_read_on_the_console_is_let_onto_it(unit):
     journald = COMMON / "overlay/usr/lib/systemd/journald.conf.d/lethe.conf"
     assert "MaxLevelConsole=notice" in journald.read_text("utf-8")
     assert ("+console" in text) == ("SyslogLevel=notice" in text)
+
+
+def test_the_boot_partition_is_waited_for_as_long_as_the_data_partition():
+    if shutil.which("systemd-escape") is None:
+        pytest.skip("systemd-escape is not installed")
+    mount = (COMMON / "provisioning" / "boot-lethe.mount").read_text("utf-8")
+    what = mount.partition("What=")[2].splitlines()[0]
+    escape = ["systemd-escape", "--path", "--suffix=device", what]
+    unit = subprocess.run(escape, capture_output=True, text=True, check=True).stdout.strip()
+    drop_in = COMMON / "overlay/usr/lib/systemd/system" / f"{unit}.d" / "lethe.conf"
+    fstab = (COMMON / "overlay/etc/fstab").read_text("utf-8")
+    assert "x-systemd.device-timeout=10min" in fstab
+    assert "JobRunningTimeoutSec=10min" in drop_in.read_text("utf-8")

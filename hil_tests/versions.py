@@ -134,7 +134,7 @@ class Versions:
         self._begin_main_with(image, CRASH)
 
     def hanging(self, image: Path) -> None:
-        """It hangs; that it may for ten minutes, and three times, is cut down to a tenth."""
+        """It hangs. What a start may take is cut to a tenth: it is waited for three times."""
         self._begin_main_with(image, HANG)
         for unit, limit in PATIENCE.items():
             shorter = methodcaller(

@@ -7,8 +7,13 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
+from edge.inference.manifest import EmbedderModel, load_manifest
 from edge.protocol.watchlist import Watchlist
 from fleet.release import Standing
+
+NOT_OURS = (
+    ", not of this software: what resembles whom is for its vendor to say, and you sign for it"
+)
 
 
 def plain_console() -> Console:
@@ -41,8 +46,16 @@ def ground(console: Console, watchlist: Watchlist) -> None:
         + f"\ndevices    {', '.join(given.devices)} ({given.profile})\n"
         f"people     {len(watchlist.entries)} of at most {given.max_entries}\n"
         f"false positives: at most {given.fpir_target:g} of those who pass and are not listed\n"
-        f"pictures of candidates: {'sealed to the reviewers' if given.reviewers else 'none'}"
+        f"pictures of candidates: {'sealed to the reviewers' if given.reviewers else 'none'}\n"
+        f"embedder   {printable(watchlist.embedder)}"
+        + ("" if watchlist.embedder in _embedders() else NOT_OURS)
     )
+
+
+def _embedders() -> set[str]:
+    """Return the ids of the embedders that came with the software."""
+    models = load_manifest().models().values()
+    return {model.embedder_id for model in models if isinstance(model, EmbedderModel)}
 
 
 def changes(

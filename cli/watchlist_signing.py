@@ -177,6 +177,8 @@ def diff(folder: Folder) -> None:
         was, will = getattr(old, field, None), getattr(now.authorisation, field)
         if was != will:
             console.print(f"{field}: {was} → {will}")
+    if before is not None and before.embedder != now.embedder:
+        console.print(f"embedder: {before.embedder} → {now.embedder}")
 
 
 @app.command(

@@ -12,6 +12,7 @@ from cli.watchlist import app as watchlist_app
 from edge.errors import ConfigError, FormatError, KeyRefused, SignatureRefused
 from edge.files import private_folder
 from edge.identity import registration
+from edge.inference.manifest import load_manifest
 from fleet import release
 from fleet.keys import read_opening_key, read_party
 from fleet.owner import Owner
@@ -105,7 +106,7 @@ def test_two_of_three_sign_elsewhere_and_the_device_has_the_list(world, mosquitt
     first, result = world.sign(0)
     for part in (
         "court-order", "court 12/2026", "camera-1 (fixed)", f"+ {entry}  max", "0 of 2",
-        "people     1 of at most 100",
+        "people     1 of at most 100", "embedder   e, not of this software",
     ):  # fmt: skip
         assert part in result.output, result.output
     with pytest.raises(SignatureRefused, match="signed by 1 of 2: nothing was published"):
@@ -244,6 +245,16 @@ def test_diff_shows_people_and_ground(world, mosquitto):
     assert f"+ {ben}  ben" in said
     assert f"- {anna}" in said
     assert "reference: court 12/2026 → court 19/2026" in said
+    assert "embedder: " not in said
+    Owner(world.list).revoke("ben")
+    shipped = load_manifest().embedder()[1].embedder_id
+    Owner(world.list).add(
+        "dora", [unit(3)], embedder=shipped, not_before=0, not_after=int(time.time()) + 3600
+    )
+    assert f"embedder: e → {shipped}" in watchlist("diff", world.list).output
+    world.ask()
+    _, result = world.sign(0)
+    assert f"embedder   {shipped}\n" in result.output, "nothing is said against it"
 
 
 def test_to_withdraw_a_list_needs_as_many(world, mosquitto):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import cv2
+import msgspec
 import typer
 from rich import box
 from rich.bar import Bar
@@ -251,7 +252,7 @@ def ablation(data: Data = ROOT.parent / "shared" / "data", json_file: JsonFile =
                 f"{len(result.found)} of {len(result.there)}"
                 + (f", not {', '.join(missed)}" if missed else ""), str(result.wrong),
             )  # fmt: skip
-            document[variant.name] = dataclasses.asdict(result)
+            document[variant.name] = msgspec.to_builtins(result)
             progress.advance(bar)
     Console(highlight=False, width=None if sys.stdout.isatty() else 140).print(table)
     _keep(document, json_file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import tomllib
 from pathlib import Path
@@ -44,7 +45,11 @@ class _Commands(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 (typer's own types are private)
         name, _, rest = super().resolve_command(ctx, args)
-        return name, typer.main.get_command(importlib.import_module(f"cli.{name}").app), rest
+        gc.disable()  # what modules are made of is no garbage, and looking through it takes long
+        command = typer.main.get_command(importlib.import_module(f"cli.{name}").app)
+        gc.freeze()
+        gc.enable()
+        return name, command, rest
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
         try:

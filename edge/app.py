@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 
@@ -17,7 +18,6 @@ from edge.camera.base import Camera
 from edge.camera.open import open_camera
 from edge.command.open import open_commands, open_preview
 from edge.config import Config
-from edge.credentials import Credentials
 from edge.errors import FrameError, StorageUnavailable
 from edge.events.outbox import Outbox
 from edge.events.publisher import Publisher
@@ -32,7 +32,6 @@ from edge.health.position import open_position
 from edge.health.telemetry import Monitor
 from edge.health.threads import name_threads
 from edge.identity import device_key, opening_key, registration
-from edge.link.enrolment import Renewal
 from edge.link.introduction import Introduction
 from edge.link.session import Link
 from edge.link.status import StatusPublisher
@@ -58,6 +57,9 @@ from edge.watchlist.store import ListStore
 from edge.watchlist.sync import Senses, Watchlists
 from edge.watchlist.transport import ListTransport
 from edge.watchlist.upkeep import keep_the_order, retire_others
+
+if TYPE_CHECKING:
+    from edge.link.enrolment import Renewal
 
 log = logging.getLogger(__name__)
 
@@ -102,15 +104,14 @@ class Device:
         self._settings = config if isinstance(config, Configuration) else Configuration(config)
         self._config = config = self._settings.config
         self._now = now
-        self._stop = threading.Event()
+        self._stop, self._looking = threading.Event(), threading.Event()
         self._again = self._asked = False
         self._on_restart = on_restart
         self._skipped = 0
         self._began = self._last_frame = time.monotonic()
         self._captured = self._fed = 0
-        cv2.setNumThreads(
-            1
-        )  # OpenCV's work is small pictures: its threads would only be in the way
+        # OpenCV's work is small pictures: its threads would only be in the way
+        cv2.setNumThreads(1)
         fleet_root = read_root(Path(config.fleet.root))
         state_dir = private_folder(Path(config.device.state_dir))
         self._key = device_key(state_dir)
@@ -215,6 +216,9 @@ class Device:
         broker, device = self._config.broker, self._config.device.id
         if broker.ca_file is None or broker.cert_file is None:
             return None
+        from edge.credentials import Credentials
+        from edge.link.enrolment import Renewal
+
         credentials = Credentials(state_dir, device)
         return Renewal(
             credentials, self._link, broker, device, now=self._now, note=self._audit.note
@@ -279,11 +283,6 @@ class Device:
             )
         )
         self._lists.start()
-        self._trust.start()
-        self._commands.start()
-        self._link.start()
-        self._publisher.start()
-        self._updates.start()
         self._vision.start(self._report_status)
         health = threading.Thread(target=self._watch_health, name="health", daemon=True)
         health.start()
@@ -294,9 +293,10 @@ class Device:
                 self._settings.watch(self._evidence())  # a clip may be shorter than a second
         finally:
             self._stop.set()
+            self._looking.set()
+            health.join()
             if self._asked or not self._again:
                 self._service.stopping()
-            health.join()
             self._metrics.close()
             report = self._end()
         return report
@@ -317,18 +317,18 @@ class Device:
 
     def _await_list(self) -> bool:
         """Wait for a list before a file is begun: unlike a live source it would pass unseen."""
-        said = False
+        said, pause = False, 0.002  # one that is held is in force almost at once
         while self._lists.current() is None:
             if not said and self._lists.reasons:
                 reasons = "; ".join(self._lists.reasons)
                 log.info("%s: waiting for a list before the file is begun", reasons)
                 said = True
-            if self._stop.wait(0.05):
+            if self._stop.wait(pause):
                 return False
+            pause = min(2 * pause, 0.05)
         return True
 
     def _watch(self) -> None:
-        judged = False
         for frame in self._camera.frames():
             if self._stop.is_set():
                 return
@@ -336,9 +336,9 @@ class Device:
             try:
                 self._preview.offer(frame)
                 self._pipeline.process(frame)
-                if not judged and self._pipeline.counters.looks:
-                    judged = True
+                if self._pipeline.counters.looks and not self._looking.is_set():
                     log.info("the first frame is judged")
+                    self._looking.set()
             except FrameError as error:
                 self._skipped += 1
                 log.warning("frame %d skipped: %s", frame.index, error)
@@ -372,7 +372,11 @@ class Device:
         )
 
     def _watch_health(self) -> None:
-        """Report what changed; end the camera when asked to stop."""
+        """Begin to talk, report what changed; end the camera when asked to stop."""
+        if self._lists.stored():  # it looks first: what verifies and signs takes long to load
+            self._looking.wait(limits.HEALTH_S)
+        for part in (self._trust, self._commands, self._link, self._publisher, self._updates):
+            part.start()
         self._publish_audit_head()
         while True:
             self._look_after_health()

@@ -127,3 +127,7 @@ class AcceleratorUnavailable(Unavailable):
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
+
+
+class NoLongerWanted(Unavailable):
+    """What was being fetched is wanted no more: it has changed, or the device ends."""

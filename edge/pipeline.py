@@ -11,9 +11,9 @@ detected.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -66,8 +66,7 @@ class Eye(Protocol):
         """The score from which a detection may begin a track."""
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(msgspec.Struct, frozen=True):
     """A candidate, or an update of one: what the event is made of.
 
     Attributes:
@@ -100,8 +99,7 @@ EndReason = Literal["left", "list-over", "stopped"]
 """Why a candidate's life is over; see `edge.protocol.event.Ended`."""
 
 
-@dataclass(slots=True)
-class Counters:
+class Counters(msgspec.Struct):
     """What happened in this process. For the benchmark and the demonstration: never published.
 
     Attributes:
@@ -126,8 +124,7 @@ class Observer(Protocol):
         """Take a processed frame and the tracks alive, whether looked for in it or not."""
 
 
-@dataclass(slots=True, eq=False)
-class SeenTrack:
+class SeenTrack(msgspec.Struct, eq=False):
     """A track with its views and, once it is a candidate, the decision.
 
     Attributes:
@@ -144,7 +141,7 @@ class SeenTrack:
     """
 
     track: Track
-    shots: Shots = field(default_factory=Shots)
+    shots: Shots = msgspec.field(default_factory=Shots)
     decision: Decision | None = None
     judged_by: Gallery | None = None
     frame_size: tuple[int, int] = (0, 0)

@@ -15,9 +15,10 @@ import binascii
 import logging
 import secrets
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+import msgspec
 
 from edge import limits
 from edge.errors import StorageUnavailable
@@ -34,8 +35,7 @@ _SEAL = ("--with-key=tpm2", "--tpm2-pcrs=7")
 """To this chip, and to the state of Secure Boot where the firmware measures it."""
 
 
-@dataclass(frozen=True, slots=True)
-class StorageKey:
+class StorageKey(msgspec.Struct, frozen=True):
     """A device's storage key.
 
     Attributes:

@@ -24,7 +24,7 @@ from edge.files import write_atomically
 from edge.link.sender import Sender
 from edge.link.session import Link
 from edge.protocol import topics
-from edge.trust.fetcher import Shelf
+from edge.trust.shelf import Shelf
 from fleet.repository import TIMESTAMP, Repository
 
 PUBLISHED = "published.json"

@@ -10,8 +10,9 @@ from edge.config import BrokerConfig
 from edge.errors import MissingAtBroker
 from edge.protocol import topics
 from edge.protocol.watchlist import list_role, list_target
-from edge.trust.client import Target, open_view
-from edge.trust.fetcher import Shelf
+from edge.trust.shelf import Shelf
+from edge.trust.target import Target
+from edge.trust.view import open_view
 from fleet.broker import session
 
 

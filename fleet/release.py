@@ -35,7 +35,7 @@ from edge.protocol import list_key, topics
 from edge.protocol.party import Party
 from edge.protocol.sealed_list import open_list, seal_list
 from edge.protocol.watchlist import Name, Watchlist, list_role, list_target
-from edge.trust.client import ROLE_FIELD, is_signed_as
+from edge.trust.view import ROLE_FIELD, is_signed_as
 from fleet.keys import public_key
 from fleet.repository import COMPACT, Repository, target_info
 

@@ -43,7 +43,7 @@ from edge import limits
 from edge.errors import BadInput, ConfigError, FormatError, SignatureRefused
 from edge.files import private_folder, read_small, write_atomically
 from edge.protocol import topics
-from edge.trust.client import ROLE_FIELD, is_signed_as
+from edge.trust.view import ROLE_FIELD, is_signed_as
 from fleet.keys import Keyring
 
 RETAINED, RELEASES, KEYS, ROOT = "retained", "releases", "keys", "root.json"

@@ -13,7 +13,7 @@ from edge.protocol import announcement as announcements
 from edge.protocol import topics, update
 from edge.protocol.announcement import Announcement, precedence
 from edge.protocol.party import Party
-from edge.trust.fetcher import Shelf
+from edge.trust.shelf import Shelf
 from fleet.broker import session
 from fleet.repository import Repository
 from fleet.rollout import Seen

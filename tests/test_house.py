@@ -1,6 +1,9 @@
 """The shape of the house: who may import whom, and policy without input or output."""
 
 import ast
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -81,3 +84,42 @@ def test_no_module_is_longer_than_five_hundred_lines():
     ):
         for path in within(folder):
             assert len(path.read_text("utf-8").splitlines()) <= 500, path
+
+
+NOT_AT_THE_START = (
+    *("tuf", "securesystemslib", "urllib3", "joserfc", "cryptography.x509"),
+    *("http.server", "configparser", "hnswlib", "picamera2"),
+    *("edge.trust.view", "edge.protocol.jws", "edge.link.enrolment", "edge.credentials"),
+    *("edge.update.updater", "edge.update.download", "edge.command.preview_server"),
+    *("fleet", "models", "demo", "evaluation"),
+)
+"""What no frame needs to be judged by a list that is held. What needs it, imports it."""
+
+
+def test_what_a_first_frame_does_not_need_is_not_imported_before_it():
+    """Nor does anything make data classes, which cost a hundred times what msgspec's structs do."""
+    code = (
+        "import sys, dataclasses\n"
+        "made, real = [], dataclasses._process_class\n"
+        "def note(cls, *rest):\n"
+        "    made.append(f'{cls.__module__}.{cls.__qualname__}')\n"
+        "    return real(cls, *rest)\n"
+        "dataclasses._process_class = note\n"
+        "import cli.run\n"
+        "print(*sys.modules)\n"
+        "print(*made)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    imported, made = (line.split() for line in done.stdout.splitlines())
+    early = [
+        name for name in imported
+        if any(name == n or name.startswith(f"{n}.") for n in NOT_AT_THE_START)
+    ]  # fmt: skip
+    assert "edge.pipeline" in imported
+    assert not early
+    # The wire to an accelerator's process is spoken by older Pythons too.
+    ours = {name for name in made if name.startswith(("edge.", "cli."))}
+    assert all(name.startswith("edge.inference.wire.") for name in ours)

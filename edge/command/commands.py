@@ -16,10 +16,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -31,8 +30,10 @@ from edge.errors import CommandRefused, FormatError, LetheError, StorageUnavaila
 from edge.files import read_small, write_atomically
 from edge.protocol import audit, command
 from edge.protocol.command import Answer, Command, Order, Read, Refusal, Resume, Stop
-from edge.trust.client import View
 from edge.watchlist.timekeeping import Time
+
+if TYPE_CHECKING:
+    from edge.trust.view import View
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +41,7 @@ SWITCH = "home-assistant, unsigned"
 _OFF, _ON = b"OFF", b"ON"
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """What came of a command that was obeyed.
 
     Attributes:
@@ -59,8 +59,7 @@ class Outcome:
     later: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Deed:
+class Deed(msgspec.Struct, frozen=True):
     """What is done at a command.
 
     Attributes:

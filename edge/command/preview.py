@@ -18,19 +18,22 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from edge import limits
 from edge.camera.base import Frame
-from edge.command.preview_server import PreviewServer
 from edge.command.rules import refusal
 from edge.config import AimConfig
 from edge.errors import FrameError, Unavailable
 from edge.vision.faces import Face, Region
+
+if TYPE_CHECKING:
+    from edge.command.preview_server import PreviewServer
 
 log = logging.getLogger(__name__)
 
@@ -97,8 +100,7 @@ def render(image: NDArray[np.uint8], covered: Sequence[Region]) -> NDArray[np.ui
     return np.asarray(picture.repeat(size, axis=0).repeat(size, axis=1), np.uint8)
 
 
-@dataclass(slots=True)
-class _Session:
+class _Session(msgspec.Struct):
     server: PreviewServer
     ends: float  # by the steady clock
     thread: threading.Thread
@@ -168,6 +170,8 @@ class Preview:
         """
         if self._config.interface is None:
             raise refusal("not-configured", "aim.interface names none: there is no preview")
+        from edge.command.preview_server import PreviewServer  # brings a web server
+
         turn = self._turn
         self._end()
         find = self._open()

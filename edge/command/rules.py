@@ -11,7 +11,6 @@ about the time, out of order, and where the fleet's signatures have not been ren
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -24,8 +23,7 @@ from edge.protocol.signing import SIGNATURE_MEMBER, key_id
 from edge.watchlist.timekeeping import Time
 
 
-@dataclass(frozen=True, slots=True)
-class Operators:
+class Operators(msgspec.Struct, frozen=True):
     """Who may command, as the fleet has signed it.
 
     Attributes:
@@ -33,7 +31,7 @@ class Operators:
         until: when that has to be signed anew, seconds since 1970.
     """
 
-    keys: Mapping[str, Ed25519PublicKey] = field(default_factory=dict)
+    keys: Mapping[str, Ed25519PublicKey] = msgspec.field(default_factory=dict)
     until: float = 0.0
 
 

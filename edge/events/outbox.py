@@ -17,9 +17,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from edge import limits
 from edge.errors import StorageUnavailable
@@ -64,8 +65,7 @@ _ONCE_KEPT = 1000
 """Names of `put` that are remembered, newest first; they are needed for moments only."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(msgspec.Struct, frozen=True):
     """An event in the outbox: its number and the bytes to be sent."""
 
     sequence: int

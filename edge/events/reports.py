@@ -10,9 +10,10 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
+
+import msgspec
 
 from edge import limits
 from edge.errors import FormatError, StorageUnavailable
@@ -26,8 +27,7 @@ from edge.watchlist.sightings import Sighting
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
+class _Waiting(msgspec.Struct, frozen=True):
     """Something to be told.
 
     Attributes:

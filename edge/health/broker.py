@@ -20,8 +20,9 @@ from edge.health.finding import Finding
 from edge.link.sender import Sender
 from edge.link.session import Link
 from edge.protocol import topics
-from edge.trust.client import open_view, read_root
-from edge.trust.fetcher import Shelf
+from edge.trust.client import read_root
+from edge.trust.shelf import Shelf
+from edge.trust.view import open_view
 
 _CONF = "take over deploy/mosquitto/lethe.conf"
 

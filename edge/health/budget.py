@@ -8,7 +8,7 @@ show: a crowd heats a device a little, and must not be seen coming and going.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from edge import limits
 from edge.health.sensors import Battery
@@ -17,8 +17,7 @@ from edge.protocol.status import Effort
 STEPS: tuple[Effort, ...] = ("full", "eased", "least")
 
 
-@dataclass(frozen=True, slots=True)
-class Readings:
+class Readings(msgspec.Struct, frozen=True):
     """What the machine says.
 
     Attributes:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from edge.files import text_of
 
@@ -44,8 +45,7 @@ def throttled(sys_folder: Path, *, since_start: bool = False) -> tuple[str, ...]
     return tuple(name for bit, name in THROTTLED.items() if flags >> bit & 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Battery:
+class Battery(msgspec.Struct, frozen=True):
     """A battery that the machine runs on.
 
     Attributes:

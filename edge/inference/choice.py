@@ -13,8 +13,9 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from edge import limits
 from edge.errors import ModelError
@@ -30,8 +31,7 @@ VARIANTS: Mapping[AcceleratorName, Literal["edgetpu", "qdq-onnx"]] = {
 """Which variant of a model an accelerator takes."""
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(msgspec.Struct, frozen=True):
     """What runs a network.
 
     Attributes:

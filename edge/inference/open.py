@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+
+import msgspec
 
 from edge import limits
 from edge.inference.base import Network
@@ -17,8 +18,7 @@ from edge.inference.presence import find_edgetpus, find_gpu
 from edge.protocol.status import AcceleratorName, Role
 
 
-@dataclass(frozen=True)
-class BackEnds:
+class BackEnds(msgspec.Struct, frozen=True):
     """What may run the networks; the CPU unless told otherwise.
 
     Attributes:
@@ -34,8 +34,7 @@ class BackEnds:
     cache: str = ""
 
 
-@dataclass(frozen=True)
-class Opened:
+class Opened(msgspec.Struct, frozen=True):
     """Loaded networks by name, and the accelerators behind them, not yet started."""
 
     networks: Mapping[Role, Network]

@@ -6,8 +6,9 @@ import ctypes.util
 import importlib.util
 import os
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from edge import limits
 from edge.files import text_of
@@ -18,8 +19,7 @@ _CORAL_USB = {("1a6e", "089a"), ("18d1", "9302")}
 _TENSORRT_MODULES = ("tensorrt", "cuda")
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """An accelerator.
 
     Attributes:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import msgspec
@@ -57,8 +56,7 @@ class EnrolConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     port: Annotated[int, Meta(ge=1, le=65535)] = limits.ENROL_PORT
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(msgspec.Struct, frozen=True):
     """Something wrong with the file.
 
     Attributes:
@@ -89,8 +87,7 @@ class Refused(ConfigError):
         self.problems = problems
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """What a file asks for, all of it checked.
 
     Attributes:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+
+import msgspec
 
 from edge.config import Config, WatchlistConfig
 from edge.health.metrics import Metrics
@@ -16,8 +17,7 @@ from edge.watchlist.sync import Watchlists
 from edge.watchlist.transport import ListTransport
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
+class Parts(msgspec.Struct, frozen=True):
     """The parts of a device that go by such fields."""
 
     pipeline: Pipeline

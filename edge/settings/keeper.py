@@ -14,7 +14,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -34,8 +33,7 @@ log = logging.getLogger(__name__)
 _replace = msgspec.structs.replace
 
 
-@dataclass(frozen=True, slots=True)
-class Reactions:
+class Reactions(msgspec.Struct, frozen=True):
     """What a device does when its configuration changes. Called by the trust or health thread.
 
     Attributes:

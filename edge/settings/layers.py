@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -36,8 +35,7 @@ _ATTACHED = re.compile(
 _NETWORK = re.compile(r"rtsps?://[!-~]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(msgspec.Struct, frozen=True):
     """What the fleet may do with a field.
 
     Attributes:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from edge import limits
 from edge.errors import BadInput, FormatError
 from edge.protocol import configuration
 from edge.settings.keeper import Configuration
-from edge.trust.client import View
+
+if TYPE_CHECKING:
+    from edge.trust.view import View
 
 
 class ConfigurationTransport:

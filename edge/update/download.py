@@ -21,7 +21,14 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from edge import limits
-from edge.errors import AlterationRefused, ConfigError, LetheError, StorageUnavailable, Unavailable
+from edge.errors import (
+    AlterationRefused,
+    ConfigError,
+    LetheError,
+    NoLongerWanted,
+    StorageUnavailable,
+    Unavailable,
+)
 from edge.files import flush_entries, private_folder
 from edge.protocol.announcement import Announcement
 
@@ -33,10 +40,6 @@ _TLS_RECORD_BYTES = 1 << 14
 
 class DownloadUnavailable(Unavailable):
     """A bundle does not come at the moment: no connection, too slow, broken off, an HTTP error."""
-
-
-class NoLongerWanted(Unavailable):
-    """What was announced has changed, or the device ends."""
 
 
 def trusted(ca_file: str | None) -> ssl.SSLContext:

@@ -8,10 +8,8 @@ signature whoever asks.
 
 from __future__ import annotations
 
-import configparser
 import re
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -26,8 +24,7 @@ Request = Literal["install", "install-older", "cancel", "restart"]
 _PROGRESS = re.compile(r"^ *(\d{1,3})% ", re.MULTILINE)
 
 
-@dataclass(frozen=True)
-class Machine:
+class Machine(msgspec.Struct, frozen=True):
     """Where things are on Lethe's images; other places in tests.
 
     Attributes:
@@ -44,6 +41,8 @@ class Machine:
     @property
     def compatible(self) -> str:
         """The kind of device that RAUC takes bundles for; empty without slots."""
+        import configparser
+
         config = configparser.ConfigParser(interpolation=None, strict=False)
         try:
             config.read_string(text_of(self.root / "etc/rauc/system.conf"))

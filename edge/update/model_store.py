@@ -22,12 +22,11 @@ from typing import Literal, TypeVar
 import msgspec
 
 from edge import __version__, limits
-from edge.errors import BadInput, ModelError, StorageUnavailable, short
+from edge.errors import BadInput, ModelError, NoLongerWanted, StorageUnavailable, short
 from edge.files import flush_folder, private_folder, read_small, write_atomically
 from edge.inference.manifest import Manifest, load_manifest
 from edge.protocol.model_bundle import MANIFEST
 from edge.update import admission
-from edge.update.download import NoLongerWanted
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -12,14 +12,17 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from edge import limits
 from edge.errors import BadInput, LetheError, StorageUnavailable, short
 from edge.protocol import audit, model_bundle
 from edge.protocol.update import Models, ModelsState
-from edge.trust.client import View
 from edge.update.model_store import SHIPPED, ModelStore
 from edge.update.reporter import Reporter
+
+if TYPE_CHECKING:
+    from edge.trust.view import View
 
 log = logging.getLogger(__name__)
 SHORT = 16

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -17,14 +18,15 @@ from edge.link.session import Link
 from edge.protocol import topics
 from edge.protocol.update import Software
 from edge.trust.client import Trust
-from edge.update.download import Downloader, trusted
 from edge.update.machine import Machine
 from edge.update.model_store import ModelStore
 from edge.update.models import ModelUpdates
 from edge.update.reporter import Reporter
-from edge.update.updater import Senses, Updater
 from edge.vision.engine import Vision
 from edge.watchlist.gallery import Gallery
+
+if TYPE_CHECKING:
+    from edge.update.updater import Updater
 
 FOLLOWERS = ("update", "models")
 """Names under which announcements are followed."""
@@ -115,7 +117,10 @@ class Updates:
             now=now,
         )
         self._updater: Updater | None = None
-        if compatible:
+        if compatible:  # what fetches over HTTPS is imported where there are slots only
+            from edge.update.download import Downloader, trusted
+            from edge.update.updater import Senses, Updater
+
             updater = self._updater = Updater(
                 device,
                 machine,

@@ -8,14 +8,14 @@ the one that matters.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from edge.protocol.announcement import Announcement, percentile, precedence
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(msgspec.Struct, frozen=True):
     """A bundle that was tried.
 
     Attributes:
@@ -31,8 +31,7 @@ class Failure:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(msgspec.Struct, frozen=True):
     """What is so on the device at the moment.
 
     Attributes:

@@ -41,7 +41,7 @@ class Reporter:
         self._device, self._key, self._now = device, key, now
         self._software, self._models = software, Models()
         self._lock = threading.Lock()
-        self._publish()
+        self._message: bytes | None = None  # not signed before it can be sent: that loads much
         link.on_connected(self._again)
 
     @property
@@ -76,4 +76,7 @@ class Reporter:
 
     def _again(self) -> None:
         with self._lock:
-            self._link.publish(self._topic, self._message, retain=True)
+            if self._message is None:
+                self._publish()
+            else:
+                self._link.publish(self._topic, self._message, retain=True)

@@ -17,24 +17,32 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from edge import limits
-from edge.errors import AlterationRefused, LetheError, StorageUnavailable, Unavailable, short
+from edge.errors import (
+    AlterationRefused,
+    LetheError,
+    NoLongerWanted,
+    StorageUnavailable,
+    Unavailable,
+    short,
+)
 from edge.files import private_folder, read_small, write_atomically
 from edge.protocol import announcement as announcements
 from edge.protocol import audit
 from edge.protocol.announcement import Announcement
-from edge.trust.client import View
 from edge.update import policy
-from edge.update.download import Downloader, NoLongerWanted
+from edge.update.download import Downloader
 from edge.update.machine import Machine
 from edge.update.policy import Facts, Failure
 from edge.update.reporter import Reporter
+
+if TYPE_CHECKING:
+    from edge.trust.view import View
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +71,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     failures: tuple[Failure, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Senses:
+class Senses(msgspec.Struct, frozen=True):
     """How an updater learns what is so on the device.
 
     Attributes:

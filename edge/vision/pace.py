@@ -8,8 +8,9 @@ around the faces known, or coarsely where none is known.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+
+import msgspec
 
 from edge import limits
 from edge.protocol import status
@@ -33,8 +34,7 @@ class Need(Enum):
     NOBODY = "nobody"  # none is alive
 
 
-@dataclass(frozen=True, slots=True)
-class Intervals:
+class Intervals(msgspec.Struct, frozen=True):
     """Seconds between two looks, by what is in view.
 
     Attributes:

@@ -8,10 +8,10 @@ the person.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import hypot
 
 import cv2
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,8 +27,7 @@ _EYES_TO_MOUTH = 0.87
 _NOSE_TO_MOUTH = 0.45
 
 
-@dataclass(frozen=True, slots=True)
-class Quality:
+class Quality(msgspec.Struct, frozen=True):
     """Measures of one view of a face.
 
     Attributes:
@@ -70,8 +69,7 @@ def _part(value: float, enough: float) -> float:
     return min(1.0, max(0.02, value / enough))
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+class Bounds(msgspec.Struct, frozen=True):
     """What a view must have. Units as in `Quality`."""
 
     size: float
@@ -101,8 +99,7 @@ ENROL = Bounds(
 be found in every crowd (docs/quality.md), so these limits guard strangers."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shortcoming:
+class Shortcoming(msgspec.Struct, frozen=True):
     """The first measure of a view that is out of its range."""
 
     measure: str

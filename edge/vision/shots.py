@@ -7,8 +7,7 @@ stays for minutes is embedded a few times, not every frame.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,8 +18,7 @@ View = tuple[Quality, NDArray[np.uint8]]
 """A view not yet embedded: its quality, and the aligned face (112, 112, 3) uint8, BGR."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shot:
+class Shot(msgspec.Struct, frozen=True):
     """A view that has been embedded.
 
     Attributes:

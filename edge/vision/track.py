@@ -12,10 +12,10 @@ templates decide (`edge.vision.shots`). docs/adr/0002 says why no tracking libra
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import cv2
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,8 +23,7 @@ from edge import limits
 from edge.vision.faces import Face, Region, iou
 
 
-@dataclass(slots=True, eq=False)
-class Track:
+class Track(msgspec.Struct, eq=False):
     """One face followed over frames.
 
     Attributes:
@@ -43,8 +42,8 @@ class Track:
     last_frame: int
     first_seconds: float
     last_seconds: float
+    _motion: _Motion
     sightings: int = 1
-    _motion: _Motion = field(repr=False, kw_only=True)
 
     @property
     def predicted(self) -> Region:

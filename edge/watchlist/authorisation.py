@@ -22,9 +22,10 @@ claim that keeping the rules makes a use lawful:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
+
+import msgspec
 
 from edge import limits
 from edge.errors import ListRefused
@@ -49,8 +50,7 @@ class NotYetValid(ListRefused):
         self.begins = begins
 
 
-@dataclass(frozen=True, slots=True)
-class Floor:
+class Floor(msgspec.Struct, frozen=True):
     """The newest list ever used: nothing older may follow.
 
     Attributes:
@@ -71,11 +71,10 @@ class Floor:
 
 def lifted(floor: Floor) -> Floor:
     """Return what holds of versions once an order to stop is lifted."""
-    return replace(floor, ended=False, by_order=False) if floor.by_order else floor
+    return msgspec.structs.replace(floor, ended=False, by_order=False) if floor.by_order else floor
 
 
-@dataclass(frozen=True, slots=True)
-class Tightening:
+class Tightening(msgspec.Struct, frozen=True):
     """What the configuration asks beyond the rules. Each field can only refuse more.
 
     Attributes:
@@ -89,8 +88,7 @@ class Tightening:
     max_validity_s: float = limits.MAX_VALIDITY_FIXED_S
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """What a device is, as far as rules ask.
 
     Attributes:
@@ -177,7 +175,7 @@ def ends(watchlist: Watchlist, provenance: Provenance, floor: Floor) -> int:
 
 def ending(watchlist: Watchlist, provenance: Provenance, floor: Floor) -> Ending:
     """Return what a list has died of when its time is over."""
-    countersigned = ends(watchlist, replace(provenance, role="regular"), floor)
+    countersigned = ends(watchlist, msgspec.structs.replace(provenance, role="regular"), floor)
     over = ends(watchlist, provenance, floor) == countersigned
     return Ending.EXPIRED if over else Ending.NOT_COUNTERSIGNED
 

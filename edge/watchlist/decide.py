@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from edge import limits
 from edge.inference.manifest import ImpostorTail, Tail
@@ -61,8 +62,7 @@ def score_at(tail: Tail, rate: float) -> float:
     return tail.score[i - 1] + part * (tail.score[i] - tail.score[i - 1])
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """A track that has become a candidate.
 
     Attributes:

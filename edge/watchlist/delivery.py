@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal, Protocol
+
+import msgspec
 
 from edge.protocol.watchlist import Watchlist
 
 
-@dataclass(frozen=True, slots=True)
-class Provenance:
+class Provenance(msgspec.Struct, frozen=True):
     """Who vouches for a list.
 
     Attributes:
@@ -28,8 +28,7 @@ class Provenance:
     ceiling: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SealedList:
+class SealedList(msgspec.Struct, frozen=True):
     """A list as it came: ciphertext, and the key that opens it. What is kept at rest.
 
     Attributes:
@@ -55,8 +54,7 @@ class SealedList:
         return f"SealedList({self.list_id!r}, version={self.version}, digest={self.digest!r})"
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(msgspec.Struct, frozen=True):
     """A list that is authentic and opened; whether it may be used is the rules' to say."""
 
     watchlist: Watchlist

@@ -11,9 +11,9 @@ import importlib
 import importlib.util
 import logging
 import time
-from dataclasses import dataclass
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -80,8 +80,7 @@ class HnswIndex:
         self._graph = None
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
+class Trial(msgspec.Struct, frozen=True):
     """How a graph did on its own list, against the exact scan.
 
     Attributes:

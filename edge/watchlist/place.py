@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+
+import msgspec
 
 from edge import limits
 from edge.protocol.watchlist import Area
@@ -11,8 +12,7 @@ from edge.protocol.watchlist import Area
 _EARTH_RADIUS_M = 6_371_008.8
 
 
-@dataclass(frozen=True, slots=True)
-class Fix:
+class Fix(msgspec.Struct, frozen=True):
     """A position.
 
     Attributes:

@@ -10,15 +10,15 @@ has confirmed the candidate; at most `limits.UPDATES_MAX` times, `limits.UPDATE_
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from edge import limits
 from edge.watchlist.decide import Decision
 
 
-@dataclass(slots=True)
-class Sighting:
+class Sighting(msgspec.Struct):
     """A candidate in view.
 
     Attributes:

@@ -23,7 +23,6 @@ import logging
 import os
 import secrets
 import threading
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -273,7 +272,7 @@ class ListStore:
             StorageUnavailable: it cannot be written down.
         """
         with self._lock:
-            self._write_life(floor=replace(self._life.floor, by_order=False))
+            self._write_life(floor=msgspec.structs.replace(self._life.floor, by_order=False))
 
     def _write_life(self, **changes: object) -> None:
         life = msgspec.structs.replace(self._life, **changes)

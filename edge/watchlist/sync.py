@@ -17,7 +17,6 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -50,8 +49,7 @@ log = logging.getLogger(__name__)
 NO_LIST = "no list received yet"
 
 
-@dataclass(frozen=True, slots=True)
-class Senses:
+class Senses(msgspec.Struct, frozen=True):
     """What a device knows of its surroundings, and how it shows what it does.
 
     Attributes:
@@ -161,7 +159,7 @@ class Watchlists:
     def tighten(self, tightening: Tightening) -> None:
         """Go by other limits of the configuration, for the list in force too."""
         with self._wake:
-            self._place = replace(self._place, tightening=tightening)
+            self._place = msgspec.structs.replace(self._place, tightening=tightening)
             self._judge_again = True
             self._wake.notify()
 
@@ -401,11 +399,11 @@ class Watchlists:
             self._waiting, self._refusal = None, ""
         if ended is None:
             if reason is Ending.WITHDRAWN and self._floor.by_order:
-                self._floor = replace(self._floor, by_order=False)
+                self._floor = msgspec.structs.replace(self._floor, by_order=False)
                 self._upkeep.bar()
             return
         by_order = reason is Ending.STOPPED
-        self._floor = replace(self._floor, ended=True, by_order=by_order)
+        self._floor = msgspec.structs.replace(self._floor, ended=True, by_order=by_order)
         self._no_list = (
             f"list {self._place.list_id} version {ended.version} has ended: {reason.value}"
         )

@@ -16,13 +16,12 @@ somebody's doing, neither destroys a list nor spoils what is certain.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from edge import limits
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(msgspec.Struct, frozen=True):
     """What the machine's clocks show.
 
     Attributes:
@@ -36,8 +35,7 @@ class Reading:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Time:
+class Time(msgspec.Struct, frozen=True):
     """What is known of the time.
 
     Attributes:

@@ -12,7 +12,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Mapping
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
@@ -21,8 +21,11 @@ from edge.errors import FormatError, FreezeRefused, KeyRefused, MissingAtBroker
 from edge.protocol import list_key, policy, topics
 from edge.protocol.sealed_list import check_piece, open_head, open_list
 from edge.protocol.watchlist import list_role, list_target
-from edge.trust.client import TOP_LEVEL, Target, View
+from edge.trust.target import TOP_LEVEL, Target
 from edge.watchlist.delivery import Delivery, ListKeeper, Provenance, SealedList
+
+if TYPE_CHECKING:
+    from edge.trust.view import View
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge import limits
-from edge.errors import AlterationRefused, ConfigError, StorageUnavailable
+from edge.errors import AlterationRefused, ConfigError, NoLongerWanted, StorageUnavailable
 from edge.update.download import BUNDLE as NAME
-from edge.update.download import Downloader, DownloadUnavailable, NoLongerWanted, trusted
+from edge.update.download import Downloader, DownloadUnavailable, trusted
 from tests.update.kit import BUNDLE, announced, serve
 
 

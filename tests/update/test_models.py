@@ -17,12 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge import limits
-from edge.errors import FormatError, ModelError, StorageUnavailable
+from edge.errors import FormatError, ModelError, NoLongerWanted, StorageUnavailable
 from edge.inference.manifest import SHIPPED, load_manifest
 from edge.protocol import audit, model_bundle, update
-from edge.trust.client import Target
+from edge.trust.target import Target
 from edge.update import model_store
-from edge.update.download import NoLongerWanted
 from edge.update.model_store import ModelStore
 from edge.update.models import ModelUpdates
 from edge.update.reporter import Reporter
@@ -47,8 +46,8 @@ class Wire:
     def __init__(self):
         self.said = []
 
-    def on_connected(self, _callback):
-        pass
+    def on_connected(self, callback):
+        callback()
 
     def publish(self, _topic, payload, *, retain):
         assert retain

@@ -1,7 +1,6 @@
 """When an update is installed: every rule by itself, and that no other ever installs one."""
 
-import dataclasses
-
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +18,7 @@ WINDOW = Window(begin="02:00", end="04:00")
 
 
 def facts(**changes):
-    return dataclasses.replace(FACTS, **changes)
+    return msgspec.structs.replace(FACTS, **changes)
 
 
 def test_all_is_well():

@@ -1,8 +1,9 @@
 """Lists as the transport delivers them, and a device that takes them, step by step."""
 
-import dataclasses
 import hashlib
 from pathlib import Path
+
+import msgspec
 
 from edge.protocol import list_key
 from edge.protocol.sealed_list import open_list, seal_list
@@ -42,7 +43,9 @@ def delivery(watchlist, provenance=REGULAR, key=KEY, kept=()):
 
 def vouched(delivery, provenance):
     """The same list, signed by others."""
-    return Delivery(delivery.watchlist, dataclasses.replace(delivery.sealed, provenance=provenance))
+    return Delivery(
+        delivery.watchlist, msgspec.structs.replace(delivery.sealed, provenance=provenance)
+    )
 
 
 class Receipts:

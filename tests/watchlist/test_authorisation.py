@@ -1,6 +1,5 @@
 """Every rule refuses with its own reason; local configuration can only tighten."""
 
-import dataclasses
 import math
 
 import msgspec
@@ -87,7 +86,7 @@ def authorised(**changes):
 
 
 def placed(**changes):
-    return dataclasses.replace(PLACE, **changes)
+    return msgspec.structs.replace(PLACE, **changes)
 
 
 def test_a_list_in_order_is_taken():
@@ -256,7 +255,7 @@ def test_only_the_root_of_trust_lifts_the_limit_of_the_profile(ceiling):
     large = replace(
         authorised(profile="body-worn", area=ZURICH, max_entries=10_000), entries=entries(most + 1)
     )
-    provenance = dataclasses.replace(REGULAR, ceiling=ceiling)
+    provenance = msgspec.structs.replace(REGULAR, ceiling=ceiling)
     if ceiling == most + 1:
         judge(large, WORN, provenance=provenance)
         with pytest.raises(ListRefused, match="at most 5 "):  # but not the list's own
@@ -441,6 +440,6 @@ def test_a_list_is_taken_exactly_if_it_keeps_every_rule(field, data, drawn, othe
         return True
 
     assert taken(place) == keeps_every_rule(s)
-    tighter = dataclasses.replace(place, tightening=Tightening(**data.draw(tightenings)))
+    tighter = msgspec.structs.replace(place, tightening=Tightening(**data.draw(tightenings)))
     if taken(tighter):  # whatever is configured, what the rules refuse stays refused
         assert taken(place)

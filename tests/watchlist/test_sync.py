@@ -1,6 +1,5 @@
 """The list in force: what replaces it, what ends it, what is kept of it."""
 
-import dataclasses
 import errno
 import json
 import logging
@@ -10,6 +9,7 @@ import threading
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -369,7 +369,7 @@ def test_a_list_in_force_that_the_root_of_trust_no_longer_allows_is_destroyed(tm
 
 
 def test_that_holds_for_an_urgent_list_too(device):
-    device.offer(HURRIED).offer(vouched(HURRIED, dataclasses.replace(URGENT, threshold=2)))
+    device.offer(HURRIED).offer(vouched(HURRIED, msgspec.structs.replace(URGENT, threshold=2)))
     assert device.version() is None
     assert device.receipts.reasons() == [(5, "not-authorised")]
 

@@ -6,13 +6,13 @@ research data; `truth/` says who is there. A saving is switched off by the limit
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
+
+import msgspec
 
 from benchmarks.pipeline import read_truth
 from benchmarks.stages import list_of
@@ -28,8 +28,7 @@ CLIPS = ("stage_360p", "crowd_walking_1080p", "no_faces_432p")
 EVERY_VIEW = {"SHOT_WINDOW_S": 0.0, "SHOTS_ENOUGH": 10**6, "RECHECK_S": 0.0}
 
 
-@dataclass(frozen=True)
-class Variant:
+class Variant(msgspec.Struct, frozen=True):
     """The device with something switched off.
 
     Attributes:
@@ -40,11 +39,11 @@ class Variant:
 
     name: str
     intervals: Intervals = NORMAL
-    limits: Mapping[str, float] = field(default_factory=dict)
+    limits: Mapping[str, float] = msgspec.field(default_factory=dict)
 
 
 def _with(**changed: float) -> Intervals:
-    return dataclasses.replace(NORMAL, **changed)  # type: ignore[arg-type]
+    return msgspec.structs.replace(NORMAL, **changed)
 
 
 VARIANTS = (
@@ -64,8 +63,7 @@ VARIANTS = (
 )  # fmt: skip
 
 
-@dataclass
-class Result:
+class Result(msgspec.Struct):
     """What a variant took and found.
 
     Attributes:
@@ -76,10 +74,10 @@ class Result:
         wrong: reports of somebody who is not there.
     """
 
-    cpu: dict[str, float] = field(default_factory=dict)
-    counters: Counters = field(default_factory=Counters)
-    found: list[str] = field(default_factory=list)
-    there: list[str] = field(default_factory=list)
+    cpu: dict[str, float] = msgspec.field(default_factory=dict)
+    counters: Counters = msgspec.field(default_factory=Counters)
+    found: list[str] = msgspec.field(default_factory=list)
+    there: list[str] = msgspec.field(default_factory=list)
     wrong: int = 0
 
 
@@ -128,8 +126,8 @@ def _watch(clip: Path, eye: Vision, gallery: Gallery, intervals: Intervals) -> t
 
 
 def _add(total: Counters, more: Counters) -> None:
-    for each in dataclasses.fields(Counters):
-        setattr(total, each.name, getattr(total, each.name) + getattr(more, each.name))
+    for name in Counters.__struct_fields__:
+        setattr(total, name, getattr(total, name) + getattr(more, name))
 
 
 @contextmanager

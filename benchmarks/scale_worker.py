@@ -18,7 +18,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -28,7 +27,8 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from edge.config import BrokerConfig
 from edge.link.session import Link
 from edge.protocol.watchlist import Watchlist, rows
-from edge.trust.client import NOTHING_YET, Trust, View
+from edge.trust.client import NOTHING_YET, Trust
+from edge.trust.view import View
 from edge.watchlist.delivery import Delivery, SealedList
 from edge.watchlist.transport import ListTransport
 
@@ -149,7 +149,7 @@ class Device:
         held = {
             name: self._pieces.setdefault(name, piece) for name, piece in sealed.segments.items()
         }
-        self._sealed = replace(sealed, segments=held)
+        self._sealed = msgspec.structs.replace(sealed, segments=held)
         self._say(
             Report(
                 what="whole",

@@ -18,7 +18,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.pipeline import ROOT, Clip
+from benchmarks.pipeline import ROOT, Clip, as_installed
 from benchmarks.stand import stand
 from demo import scene
 
@@ -44,13 +44,16 @@ def compare(runs: int, console: Console) -> None:
         home.mkdir(mode=0o700)
         device: list[float] = []
         bare: list[float] = []
+        environment = as_installed()
         with stand(home, clip, opened.photos) as around:
             for attempt in range(runs + 1):  # the first brings the list into the device's store
                 command = [sys.executable, "-m", "cli.main", "run", "--config", str(around.config)]
-                took = _until(command, b"judged")
+                took = _until(command, b"judged", environment)
                 plain = [sys.executable, "-c", BARE.format(names=names)]
                 began = time.monotonic()
-                subprocess.run(plain, cwd=ROOT, check=True, stderr=subprocess.DEVNULL)
+                subprocess.run(
+                    plain, cwd=ROOT, env=environment, check=True, stderr=subprocess.DEVNULL
+                )
                 if attempt:
                     device.append(took)
                     bare.append(time.monotonic() - began)
@@ -61,10 +64,10 @@ def compare(runs: int, console: Console) -> None:
     console.print(table)
 
 
-def _until(command: list[str], sign: bytes) -> float:
+def _until(command: list[str], sign: bytes, environment: dict[str, str]) -> float:
     """Start a process, wait for a sign in what it says, end it, and return the seconds."""
     began = time.monotonic()
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
         try:
             for line in process.stderr:

@@ -9,7 +9,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -119,7 +119,7 @@ class Cache:
                 box=found.face.box,
                 landmarks=found.face.landmarks.astype(np.float32).tobytes(),
                 score=found.face.score,
-                quality=asdict(found.quality),
+                quality=msgspec.structs.asdict(found.quality),
                 template=found.template.tobytes(),
             )
         with self._lock:

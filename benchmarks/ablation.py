@@ -7,7 +7,7 @@ research data; `truth/` says who is there. A saving is switched off by the limit
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from unittest import mock
@@ -81,17 +81,21 @@ class Result(msgspec.Struct):
     wrong: int = 0
 
 
-def measure(data: Path, eye: Vision) -> Iterator[tuple[Variant, Result]]:
-    """Measure every variant on every clip.
+def measure(
+    data: Path, eye: Vision, variants: Sequence[Variant], clips: Sequence[str]
+) -> Iterator[tuple[Variant, Result]]:
+    """Measure variants.
 
     Args:
         data: the research data.
         eye: models, one thread.
+        variants: of `VARIANTS`.
+        clips: of `CLIPS`.
     """
     lists = {name: Gallery(list_of(eye, _photo(data, name))) for name in PEOPLE}
-    for variant in VARIANTS:
+    for variant in variants:
         result = Result()
-        for clip in CLIPS:
+        for clip in clips:
             # On a clip that shows none of them, one list tells the cost, all of them would no more.
             truth = read_truth(clip)
             watched = [name for name in PEOPLE if name in truth] or [PEOPLE[0]]

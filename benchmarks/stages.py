@@ -1,9 +1,8 @@
 """Where a frame's time goes: native code, kernel by kernel, and the Python around it.
 
 The native calls that the frame path makes (decoder, OpenCV, LiteRT) are timed where they are
-called, in the process's own processor time; what is left of the whole is Python and numpy. Timing
-a call costs about a microsecond, which counts as Python, so that the share of Python is rather
-too high than too low.
+called, in the process's own processor time; what is left of the whole is Python and numpy, and
+the microsecond that it costs to time a call. `benchmarks.sampled` tells Python from numpy.
 """
 
 from __future__ import annotations
@@ -61,16 +60,20 @@ class Stages:
 def measure(clip: Path, eye: Vision, pace: Pace) -> Stages:
     """Run a clip through the frame path in this process, against a list of nobody."""
     stages = Stages()
+    with _timed(stages):
+        stages.frames, stages.total = watch(clip, eye, pace)
+    return stages
+
+
+def watch(clip: Path, eye: Vision, pace: Pace) -> tuple[int, float]:
+    """Run a clip through the frame path; return the frames, and the processor time in seconds."""
     gallery = Gallery(list_of(eye))
     pipeline = Pipeline(eye, lambda: gallery, lambda _: None, now=time.time, pace=pace)
-    with _timed(stages):
-        began = time.process_time()
-        for frame in VideoFile(clip).frames():
-            pipeline.process(frame)
-            stages.frames += 1
-        pipeline.finish()
-        stages.total = time.process_time() - began
-    return stages
+    began = time.process_time()
+    for frame in VideoFile(clip).frames():
+        pipeline.process(frame)
+    pipeline.finish()
+    return pipeline.counters.frames, time.process_time() - began
 
 
 def list_of(eye: Vision, *photos: Path) -> Watchlist:

@@ -23,6 +23,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from cli.environments import ROOT, environment
+from edge.errors import ConfigError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 CACHE = ROOT / "build" / "peer"
@@ -227,35 +228,57 @@ def hundred(
     console.print(f"the narrowest face is {crowd.narrowest:.0f} pixels wide")
 
 
-@app.command()
-def ablation(data: Data = ROOT.parent / "shared" / "data", json_file: JsonFile = None) -> None:
+@app.command(
+    epilog="""\b
+Examples:
+  ./lethe bench ablation
+  ./lethe bench ablation --clip stage_360p --variant "all savings" --variant "no coarse looks"
+"""
+)
+def ablation(
+    data: Data = ROOT.parent / "shared" / "data",
+    variant: Annotated[list[str] | None, typer.Option(help="Only this; all if none.")] = None,
+    clip: Annotated[list[str] | None, typer.Option(help="Only this; all if none.")] = None,
+    json_file: JsonFile = None,
+) -> None:
     """Switch off each saving alone: what it saves, and whom it costs."""
     from benchmarks import ablation as bench
     from edge.vision.engine import Vision
 
+    known = {each.name: each for each in bench.VARIANTS}
+    variants = _chosen(known, variant, "--variant")
+    clips = _chosen({name: name for name in bench.CLIPS}, clip, "--clip")
+
     cv2.setNumThreads(1)
     table = Table(
-        "", *(f"CPU s: {clip.partition('_')[0]}" for clip in bench.CLIPS), "ratio", "looks",
+        "", *(f"CPU s: {name.partition('_')[0]}" for name in clips), "ratio", "looks",
         "tracks", "embeddings", "found", "wrong", box=box.SIMPLE,
     )  # fmt: skip
     document, base = {}, 0.0
     with Progress(console=Console(stderr=True)) as progress:
-        bar = progress.add_task("measuring", total=len(bench.VARIANTS))
-        for variant, result in bench.measure(data, Vision.open(threads=1)):
+        bar = progress.add_task("measuring", total=len(variants))
+        for each, result in bench.measure(data, Vision.open(threads=1), variants, clips):
             total = sum(result.cpu.values())
             base = base or total
             counters, missed = result.counters, sorted(set(result.there) - set(result.found))
             table.add_row(
-                variant.name, *(f"{result.cpu[clip]:.2f}" for clip in bench.CLIPS),
+                each.name, *(f"{result.cpu[name]:.2f}" for name in clips),
                 f"{total / base:.2f}", str(counters.looks), str(counters.tracks),
                 str(counters.embeddings),
                 f"{len(result.found)} of {len(result.there)}"
                 + (f", not {', '.join(missed)}" if missed else ""), str(result.wrong),
             )  # fmt: skip
-            document[variant.name] = msgspec.to_builtins(result)
+            document[each.name] = msgspec.to_builtins(result)
+            _keep(document, json_file)  # it takes minutes: what is measured is not lost
             progress.advance(bar)
     Console(highlight=False, width=None if sys.stdout.isatty() else 140).print(table)
-    _keep(document, json_file)
+
+
+def _chosen(known: dict[str, Any], names: list[str] | None, option: str) -> list[Any]:
+    if strange := set(names or ()) - set(known):
+        says = f"{', '.join(strange)}: it may be one of {', '.join(known)}"
+        raise typer.BadParameter(says, param_hint=option)
+    return [known[name] for name in names or known]
 
 
 _PASSED_ON = {
@@ -290,11 +313,18 @@ def stages(
     json_file: JsonFile = None,
 ) -> None:
     """Show where a frame's processor time goes: native code by stage, and the Python around it."""
-    from benchmarks.stages import measure
+    from benchmarks import sampled
+    from benchmarks.stages import measure, watch
     from edge.vision.engine import Vision
     from edge.vision.pace import Pace
 
-    measured = measure(video, Vision.open(threads=1), Pace())
+    eye = Vision.open(threads=1)
+    measured = measure(video, eye, Pace())
+    try:
+        owners = sampled.shares(lambda: watch(video, eye, Pace()))
+    except ConfigError as error:
+        owners = {}
+        typer.echo(f"lethe: {error}", err=True)
     table = Table("stage", "ms a frame", "share", "", box=box.SIMPLE, title=video.name)
     rest = measured.total - sum(measured.native.values())
     shares = {}
@@ -304,12 +334,17 @@ def stages(
             stage, f"{1000 * seconds / measured.frames:.3f}", f"{share:.1%}",
             Bar(1.0, 0.0, share, width=40),
         )  # fmt: skip
+    by_owner = Table("whose code", "share", "", box=box.SIMPLE, title="sampled, without stopwatch")
+    for owner, share in owners.items():
+        by_owner.add_row(owner, f"{share:.1%}", Bar(1.0, 0.0, share, width=40))
     console = Console(highlight=False, record=svg is not None)
     console.print(table)
+    if owners:
+        console.print(by_owner)
     if svg:
         console.save_svg(str(svg), title="processor time by stage")
     _keep({"clip": video.name, "ms_a_frame": 1000 * measured.total / measured.frames,
-           "shares": shares}, json_file)  # fmt: skip
+           "shares": shares, "owners": owners}, json_file)  # fmt: skip
 
 
 @app.command()

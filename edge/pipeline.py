@@ -265,8 +265,14 @@ class Pipeline:
             self._follow(faces, frame, gallery)
 
     def _need(self) -> Need:
-        needs = {seen.need(self._looked) for seen in self._seen.values()}
-        return next((need for need in Need if need in needs), Need.NOBODY)
+        found = Need.NOBODY
+        for seen in self._seen.values():
+            need = seen.need(self._looked)
+            if need is Need.FRESH:
+                return need
+            if found is Need.NOBODY or need is Need.DECIDING:
+                found = need
+        return found
 
     def _look(self, frame: Frame, change: Change, gallery: Gallery) -> list[Face] | None:
         """Return the faces found, strongest first; None where nobody was looked for."""

@@ -36,6 +36,7 @@ class Shots:
     def __init__(self) -> None:
         self._shots: list[Shot] = []
         self._waiting: View | None = None
+        self._waiting_overall = 0.0
         self._window_from: float | None = None
 
     @property
@@ -58,11 +59,12 @@ class Shots:
         """
         if self._window_from is None:
             self._window_from = seconds
-        if shortcoming(quality, VIEW) is not None or (
-            self._waiting is not None and quality.overall <= self._waiting[0].overall
-        ):
+        if shortcoming(quality, VIEW) is not None:
             return False
-        self._waiting = (quality, aligned)
+        overall = quality.overall
+        if self._waiting is not None and overall <= self._waiting_overall:
+            return False
+        self._waiting, self._waiting_overall = (quality, aligned), overall
         return True
 
     def due(self, seconds: float, *, closing: bool = False, anyway: bool = False) -> View | None:

@@ -265,10 +265,13 @@ OWNER, GROUPS = 12_345, os.getgroups()
 
 
 @pytest.fixture
-def owned(monkeypatch):
+def owned(places, given_file):
     """Places whose state lies in a folder of the device's own user, as on a device."""
     if os.geteuid() != 0:
         pytest.skip("only root can become somebody else")
+    # Python imports some modules when they are first needed, maybe from where root alone reads.
+    (places.boot / boot.FILE).write_bytes(given_file)
+    assert started(places)[0].state == "waiting"
     with tempfile.TemporaryDirectory() as made:
         base = Path(made)
         base.chmod(0o755)

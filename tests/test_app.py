@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +25,8 @@ from edge.config import BrokerConfig
 from edge.errors import CameraUnavailable, ConfigError, ModelError
 from edge.identity import device_key
 from edge.inference.manifest import SHIPPED
+from edge.link.session import Link
+from edge.protocol import topics
 from edge.protocol.audit import Degraded
 from edge.protocol.configuration import decode_reported
 from edge.protocol.event import AuditHead, Candidate, Ended, Receipt, parse
@@ -318,6 +321,45 @@ def test_the_list_outlives_a_restart_without_its_broker_and_ends_with_a_receipt(
     assert (data.list.id, data.list.version, data.reason) == ("gate", 1, "not-authorised")
     kept = {p.name for p in (tmp_path / "state" / "lists" / "gate").rglob("*") if p.is_file()}
     assert kept == {"life.json"}
+
+
+class Dark:
+    """A camera that shows nothing and says nothing of it."""
+
+    name, live, state = "dark", True, "ok"
+
+    def __init__(self):
+        self._closed = threading.Event()
+
+    def frames(self):
+        self._closed.wait()
+        yield from ()
+
+    def close(self):
+        self._closed.set()
+
+
+def test_a_camera_that_shows_nothing_does_not_keep_a_device_from_its_broker(tmp_path, clip, vision):
+    """With a list in its store it looks before it talks, but for a second at most."""
+    owner = make_owner(tmp_path / "owner", vision, scene.ENROLLED)
+    with running_broker() as port:
+        publish(owner, port)
+        path = write_config(tmp_path, clip, port, owner)
+        run(path)  # brings the list
+        says = queue.SimpleQueue()
+        link = Link(BrokerConfig(port=port), "reader")
+        link.subscribe(topics.status("lethe", "camera-1"), lambda _, said: says.put(said), 2**16)
+        link.start()
+        assert b'"offline"' in says.get(timeout=60)  # of the first run, retained
+        device = Device(config.load(path), camera=Dark())
+        thread = threading.Thread(target=device.run)
+        thread.start()
+        try:
+            assert b'"online"' in says.get(timeout=60)
+        finally:
+            device.stop()
+            thread.join()
+            link.close()
 
 
 def test_an_altered_model_is_refused_before_anything_starts(tmp_path, clip, vision):

@@ -3,7 +3,8 @@
 Writes what the device did to a file. Nothing of it is part of the firmware.
 """
 
-# ruff: noqa: E402 (as `cli.main` does, no garbage is looked for while modules are imported)
+# ruff: noqa: E402 (as in `cli.main`, no garbage is looked for while modules are imported; as in
+# `cli.run`, numpy's BLAS has no threads)
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ import argparse
 import gc
 import json
 import logging
+import os
 import resource
 import threading
 import time
@@ -18,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 gc.disable()
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import cv2
 import numpy as np

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Annotated
+
+# What numpy multiplies here is small: the threads of its BLAS would only be in the way.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import typer
 

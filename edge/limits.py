@@ -294,16 +294,16 @@ LOOK_DECIDING_S = 0.065
 """While a track needs views: every other frame of 30 a second."""
 LOOK_DECIDING_MOST_S = 2.0
 """A track that has shown no usable view for so long is only followed, and judged if it does."""
-LOOK_FOLLOWING_S = 0.2
+LOOK_FOLLOWING_S = 0.3
 LOOK_WHOLE_S = 0.5
 """While a track is alive, the whole frame is looked at so often; in between, around the faces."""
-LOOK_MOVING_S = 0.5
+LOOK_MOVING_S = 0.7
 LOOK_STILL_S = 2.0
 LOOK_GATE_S = 0.2  # in an empty scene, between two comparisons with the last frame looked at
 LOOK_EASED, LOOK_LEAST = 1.5, 2.0
 """In heat, on a low battery, or to save, looks are so much rarer (`edge.health.budget`)."""
 LOOK_COARSE_SHARE = 6
-"""In an empty scene the whole frame is looked at coarsely but for one time in so many."""
+"""Where nobody lacks views, the whole frame is looked at coarsely but for one time in so many."""
 SENSED_SCORE = 0.4
 """The faintest sign of a face in a coarse look; it is looked at again in full."""
 NEAR_MARGIN = 0.6

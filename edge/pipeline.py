@@ -287,17 +287,18 @@ class Pipeline:
         ratio = frame.width / picture.shape[1]
         faces = None
         # A picture of a candidate shows no part of anybody else, so everybody must be known.
+        everybody = bool(self._tracker.tracks) and self._wants_pictures(gallery)
         if self._pace.intervals.half:
             faces = self._eye.glance(picture)
-        elif effort is Effort.NEAR and not self._wants_pictures(gallery):
-            known = [track.expected(frame.seconds) for track in self._tracker.tracks]
-            places = [scaled(place, 1 / ratio) for place in known]
-            faces = self._eye.detect_near(picture, places, limits.WEAK_FACE_SCORE)
-        elif effort is Effort.COARSE and (signs := self._eye.glance(picture)) is not None:
-            if not signs:
-                return []
-            places = [face.box for face in signs]
-            faces = self._eye.detect_near(picture, places, limits.WEAK_FACE_SCORE)
+        elif effort is not Effort.FULL and not everybody:
+            signs = self._eye.glance(picture) if effort is Effort.COARSE else []
+            if signs is not None:
+                known = [track.expected(frame.seconds) for track in self._tracker.tracks]
+                places = [scaled(place, 1 / ratio) for place in known]
+                places += [face.box for face in signs]
+                if not places:
+                    return []
+                faces = self._eye.detect_near(picture, places, limits.WEAK_FACE_SCORE)
         if faces is None:
             self._pace.looked_fully(frame.seconds)
             faces = self._eye.detect(picture, limits.WEAK_FACE_SCORE)

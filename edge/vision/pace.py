@@ -3,7 +3,7 @@
 A face that has just come into view is looked for in nearly every frame, until its track has views
 enough to be decided; a track that is decided, or has its views, is only followed; an empty scene
 is searched now and then, and a still one seldom. Most looks are not at the whole frame in full:
-around the faces known, or coarsely where none is known.
+around the faces known, or coarsely where nobody lacks views.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Effort(Enum):
     """How hard to look."""
 
     NONE = "none"
-    COARSE = "coarse"  # the whole frame, in half the detail
+    COARSE = "coarse"  # the whole frame, in half the detail, and in full around what shows
     NEAR = "near"  # in full detail, around the faces known
     FULL = "full"
 
@@ -96,7 +96,8 @@ class Pace:
     def __init__(self, intervals: Intervals = NORMAL) -> None:
         """Begin with a full look."""
         self.intervals = intervals  # may be replaced at any time, by any thread
-        self._looked = self._looked_fully = self._compared = float("-inf")
+        self._looked = self._looked_everywhere = self._looked_fully = float("-inf")
+        self._compared = float("-inf")
 
     def due(self, seconds: float, need: Need) -> bool:
         """Whether a frame is to be compared and perhaps looked at; others need not be decoded.
@@ -136,20 +137,25 @@ class Pace:
         if not cut and not _over(seconds - self._looked, interval):
             return Effort.NONE
         self._looked = seconds
-        empty = need is Need.NOBODY
-        whole = limits.LOOK_COARSE_SHARE * interval if empty else intervals.whole
-        if not cut and not _over(seconds - self._looked_fully, whole):
-            return Effort.COARSE if empty else Effort.NEAR
-        self._looked_fully = seconds
-        return Effort.FULL
+        at_rest = need in (Need.FOLLOWING, Need.NOBODY)
+        everywhere = interval if need is Need.NOBODY else intervals.whole
+        full = limits.LOOK_COARSE_SHARE * everywhere if at_rest else everywhere
+        if cut or _over(seconds - self._looked_fully, full):
+            self._looked_fully = self._looked_everywhere = seconds
+            return Effort.FULL
+        if _over(seconds - self._looked_everywhere, everywhere):
+            self._looked_everywhere = seconds
+            return Effort.COARSE
+        return Effort.NEAR
 
     def looked_fully(self, seconds: float) -> None:
         """Note that the whole frame was looked at in full after all."""
-        self._looked_fully = seconds
+        self._looked_fully = self._looked_everywhere = seconds
 
     def forget(self) -> None:
         """Begin anew with a full look."""
-        self._looked = self._looked_fully = self._compared = float("-inf")
+        self._looked = self._looked_everywhere = self._looked_fully = float("-inf")
+        self._compared = float("-inf")
 
 
 def _over(elapsed: float, interval: float) -> bool:

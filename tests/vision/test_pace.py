@@ -25,7 +25,8 @@ def test_the_first_look_and_every_look_after_a_cut_are_full(script):
 @given(steps)
 def test_no_situation_is_left_unseen_for_longer_than_its_interval(script):
     """Also where situations alternate: the time that counts is the time since the last look."""
-    pace, seconds, looked, whole = Pace(), 0.0, float("-inf"), float("-inf")
+    pace, seconds, looked = Pace(), 0.0, float("-inf")
+    everywhere = fully = float("-inf")
     for elapsed, situation in script:
         seconds += elapsed
         effort = pace.effort(seconds, **situation)
@@ -40,19 +41,23 @@ def test_no_situation_is_left_unseen_for_longer_than_its_interval(script):
         else:
             looked = seconds
         if effort is Effort.FULL:
-            whole = seconds
+            fully = seconds
+        if effort in (Effort.FULL, Effort.COARSE):
+            everywhere = seconds
         if effort is Effort.NEAR:
-            assert seconds - whole < limits.LOOK_WHOLE_S
+            assert seconds - everywhere < limits.LOOK_WHOLE_S
+        if effort is Effort.COARSE:
+            assert seconds - fully < limits.LOOK_COARSE_SHARE * limits.LOOK_STILL_S
 
 
 @given(steps)
-def test_around_faces_only_where_some_are_known_and_coarsely_only_where_none_is(script):
+def test_around_faces_only_where_some_are_known_and_coarsely_only_where_none_lacks_views(script):
     pace, seconds = Pace(), 0.0
     for elapsed, situation in script:
         seconds += elapsed
         effort = pace.effort(seconds, **situation)
         assert effort is not Effort.NEAR or situation["need"] is not Need.NOBODY
-        assert effort is not Effort.COARSE or situation["need"] is Need.NOBODY
+        assert effort is not Effort.COARSE or situation["need"] in (Need.FOLLOWING, Need.NOBODY)
 
 
 @given(steps)

@@ -29,11 +29,12 @@ app = typer.Typer(add_completion=False)
 
 GROUPS = (
     ("rig", "boot", "provisioning", "main_job", "commands", "lists", "configuration", "network",
-     "surroundings", "peripherals", "soak"),
+     "soak", "surroundings", "peripherals"),
     ("update", "power"),
 )  # fmt: skip
 """Files of tests, in the order in which they cost least: each goes on with the device that the one
-before left. With two devices each has a group."""
+before left, which has run long enough after the soak to be certain of the time. With two devices
+each has a group."""
 RIG_TOOLS = {"mosquitto": "mosquitto", "debugfs": "e2fsprogs", "sfdisk": "fdisk"}
 """Program and the Debian package that holds it."""
 NOTHING_CHOSEN = 5

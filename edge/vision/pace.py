@@ -40,7 +40,7 @@ class Intervals(msgspec.Struct, frozen=True):
     Attributes:
         fresh: some track has just begun.
         deciding: some track still needs views.
-        following: every track has its views.
+        following: every track has its views; at most half of the time that a track may be lost.
         moving: nobody is in view, but something moves.
         still: nobody is in view and nothing moves.
         whole: longest time between two looks at the whole frame while a track is alive.
@@ -64,7 +64,7 @@ class Intervals(msgspec.Struct, frozen=True):
         return Intervals(
             fresh=factor * self.fresh if fresh is None else fresh,
             deciding=factor * self.deciding,
-            following=factor * self.following,
+            following=min(factor * self.following, limits.TRACK_LOST_S / 2),
             moving=factor * self.moving,
             still=factor * self.still,
             whole=factor * self.whole,

@@ -24,14 +24,20 @@ def whole(device):
     return device.slot()
 
 
+def cut(device):
+    """Take the power away; return the slot that was kept then, and within how many seconds."""
+    device.cut_power()
+    begun = time.monotonic()
+    slot = whole(device)
+    return slot, time.monotonic() - begun
+
+
 @pytest.mark.small
 @pytest.mark.shows("A power cut in the middle of the main job: it comes back and goes on")
 def test_a_power_cut_at_work(looking, site, measure):
     site.await_candidate()
-    looking.cut_power()
-    begun = time.monotonic()
-    whole(looking)
-    measure("switched on to kept", time.monotonic() - begun, "s")
+    _, seconds = cut(looking)
+    measure("switched on to kept", seconds, "s")
     measure("next candidate", site.await_candidate(), "s")
 
 
@@ -91,10 +97,7 @@ def test_power_cuts_while_installing(device, site, versions, measure, request):
             device.run(f"systemd-run -q --unit=install rauc install {BUNDLES}/{good.name}")
             moment = random.uniform(0, length)
             time.sleep(moment)
-            device.cut_power()
-            begun = time.monotonic()
-            slot = whole(device)
-            seconds = time.monotonic() - begun
+            slot, seconds = cut(device)
             if slot == home:
                 _, other = slots(device)
                 if other == untouched:
@@ -132,10 +135,7 @@ def test_power_cuts_in_the_first_start_after(device, site, versions, measure, re
             device.expect("lethe: starting slot", 900)
             moment = random.uniform(0, START_S)
             time.sleep(moment)
-            device.cut_power()
-            begun = time.monotonic()
-            slot = whole(device)
-            seconds = time.monotonic() - begun
+            slot, seconds = cut(device)
             assert slot != home
             is_what_was_installed(device, VERSION)
             measure(

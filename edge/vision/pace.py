@@ -93,11 +93,15 @@ EVERY_FRAME = Intervals(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 class Pace:
     """Decides, frame by frame. Not for use by two threads at once."""
 
+    _looked: float
+    _looked_everywhere: float
+    _looked_fully: float
+    _compared: float
+
     def __init__(self, intervals: Intervals = NORMAL) -> None:
         """Begin with a full look."""
         self.intervals = intervals  # may be replaced at any time, by any thread
-        self._looked = self._looked_everywhere = self._looked_fully = float("-inf")
-        self._compared = float("-inf")
+        self.forget()
 
     def due(self, seconds: float, need: Need) -> bool:
         """Whether a frame is to be compared and perhaps looked at; others need not be decoded.

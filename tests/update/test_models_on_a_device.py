@@ -81,7 +81,6 @@ def test_models_from_the_broker_are_what_the_device_recognises_by(tmp_path, clip
     sha256 = load_manifest(SHIPPED).detector(DETECTOR)[1].sha256
     (found,) = reader.candidates()
     assert found.models[DETECTOR] == sha256[:16], "the shipped default is another detector"
-    assert "trying" in [said.state for said in reader.models]
     assert reader.models[-1].active != "shipped"
     log = "".join(path.read_text() for path in (tmp_path / "state/audit").iterdir())
     assert '"what":"models"' in log

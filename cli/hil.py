@@ -65,7 +65,10 @@ def run(
     out: Annotated[
         Path | None, typer.Option(help="Folder for the report; build/hil/TIME if not given.")
     ] = None,
-    cuts: Annotated[int, typer.Option(min=1, help="Power cuts a test.")] = 3,
+    cuts: Annotated[
+        int,
+        typer.Option(min=1, help="Power cuts in an installation; half as many in the start after."),
+    ] = 3,
     soak_minutes: Annotated[float, typer.Option(min=0.5, help="Length of the soak.")] = 30.0,
     devices: Annotated[
         int, typer.Option(min=1, max=len(GROUPS), help="Emulated devices tested at once.")

@@ -24,7 +24,12 @@ from ota import keys
 def pytest_addoption(parser):
     group = parser.getgroup("hil")
     group.addoption("--report", type=Path, help="where the run's record is written")
-    group.addoption("--cuts", type=int, default=3, help="power cuts a test")
+    group.addoption(
+        "--cuts",
+        type=int,
+        default=3,
+        help="power cuts in an installation; half as many in the start after",
+    )
     group.addoption("--soak-minutes", type=float, default=30.0, help="length of the soak")
     group.addoption("--plants", default="", help="faults that the rig is to find")
     group.addoption("--update-keys", type=Path, help="keys that the image trusts")

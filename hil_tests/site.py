@@ -382,7 +382,7 @@ class Site:
         device.run(
             f"chmod 644 /run/answer.json && {provision} install answer.json "
             "--config /etc/lethe/lethe.toml && rm /var/lib/lethe/request.json /run/answer.json && "
-            "systemctl reset-failed lethe.service; systemctl start lethe.service",
+            "sync && systemctl reset-failed lethe.service; systemctl start lethe.service",
             timeout=900,
         )
 
@@ -391,7 +391,7 @@ class Site:
         config = self.folder / "lethe.toml"
         config.write_bytes(self._config(source, **vision))
         device.fetch(self.url(config), "/data/config/lethe.toml")
-        device.run("systemctl restart lethe.service", timeout=900)
+        device.run("sync && systemctl restart lethe.service", timeout=900)
 
     def bring_clip(self, device: Device) -> None:
         """Put the clip before the device's camera, where a clip is its camera."""

@@ -133,6 +133,7 @@ def test_a_device_enrols_itself(unprovisioned, site, template, measure):
     site.until(lambda: site.in_force() == version, 900, f"version {version} in force")
     site.await_candidate(1800)
     measure("switched on to the first candidate", time.monotonic() - begun, "s")
+    unprovisioned.start()  # a restart while it shows that it stays up would be held against it
     # As the other tests want it: updates are fetched from a server of the rig's authority.
     site.reconfigure(unprovisioned)
     unprovisioned.configured = True

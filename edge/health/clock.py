@@ -98,7 +98,7 @@ class Clock:
         self._keeper = Timekeeper(max(_FIRST, _kept(file)))
         self._lock = threading.Lock()
         self._vouched, self._asked = "", float("-inf")
-        self._saved, self._saved_at = self._keeper.least, running()
+        self._written = self._keeper.least
 
     def read(self) -> Time:
         """Return what is known of the time. Cheap: asked for every frame."""
@@ -119,11 +119,9 @@ class Clock:
             StorageUnavailable: it cannot be written.
         """
         time = self.read()
-        due = closing or time.running - self._saved_at >= limits.CLOCK_SAVE_S
-        if due and time.least > self._saved:
-            self._saved_at = time.running
+        if time.least - self._written >= (0 if closing else limits.CLOCK_SAVE_S):
+            self._written = time.least  # or was to be: a full disk is not asked every second
             write_atomically(self._file, msgspec.json.encode({"least": time.least}))
-            self._saved = time.least
 
 
 _FIRST = datetime(limits.DOCTOR_FIRST_YEAR, 1, 1, tzinfo=UTC).timestamp()

@@ -179,8 +179,6 @@ class QEMUStrategy(DeviceStrategy):
     def check(self) -> None:
         if not self.power.alive():
             raise RigError(f"the machine ended: see {self.power.log}")
-        if "You are in emergency mode" in self._said()[self._at :]:
-            raise RigError(f"the machine is in emergency mode: see {self.power.log}")
 
     def renew(self) -> None:
         self.transition(Status.off)

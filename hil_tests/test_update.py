@@ -195,13 +195,14 @@ def follow(site, version, last, timeout):
     return first
 
 
-@pytest.mark.shows("A version that crashes, hangs or cannot match goes back, and says why")
+@pytest.mark.shows("A version that crashes, hangs, is blind or does not come up goes back")
 @pytest.mark.parametrize(
     ("fault", "version", "reason"),
     [
         ("crashing", "9.1.0", "no verdict"),
         ("hanging", "9.2.0", "no verdict"),
         ("blind", "9.3.0", "recognised"),
+        ("stranded", "9.4.0", "did not get as far as saying why"),
     ],
 )
 def test_a_bad_version_goes_back_by_itself(

@@ -15,7 +15,7 @@ from ota import bundle, keys
 
 CODE = "/usr/lib/lethe"
 UNITS = "/usr/lib/systemd/system"
-PATIENCE = {"lethe-provision": 120, "lethe-selftest": 600}
+PATIENCE = {"lethe-provision": 600, "lethe-selftest": 600}
 """Units of a start, and their time limits, seconds."""
 CRASH = 'raise SystemExit("planted: this version crashes")\n'
 HANG = "import time\n\ntime.sleep(10**6)\n"
@@ -141,6 +141,12 @@ class Versions:
                 "replace", f"TimeoutStartSec={limit}\n", f"TimeoutStartSec={limit // 10}\n"
             )
             change(image, f"{UNITS}/{unit}.service", shorter, self.work)
+
+    def stranded(self, image: Path) -> None:
+        """It cannot mount the data partition, and so cannot say why either."""
+        change(image, "/etc/fstab", lambda text: (
+            text.replace("PARTLABEL=lethe-data", "PARTLABEL=lethe-boot", 1)
+        ), self.work)  # fmt: skip
 
     def blind(self, image: Path) -> None:
         change(image, f"{CODE}/cli/selftest.py", lambda text: text + BLIND, self.work)

@@ -92,5 +92,5 @@ def test_the_boot_partition_is_waited_for_as_long_as_the_data_partition():
     unit = subprocess.run(escape, capture_output=True, text=True, check=True).stdout.strip()
     drop_in = COMMON / "overlay/usr/lib/systemd/system" / f"{unit}.d" / "lethe.conf"
     fstab = (COMMON / "overlay/etc/fstab").read_text("utf-8")
-    assert "x-systemd.device-timeout=10min" in fstab
+    assert "x-systemd.device-timeout=10min,x-systemd.mount-timeout=10min" in fstab
     assert "JobRunningTimeoutSec=10min" in drop_in.read_text("utf-8")

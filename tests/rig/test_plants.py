@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from hil_tests.plants import PLANTS
+from hil_tests.versions import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,3 +24,9 @@ def test_it_fits(name):
     assert text.count(plant.old) == 1
     tests = "".join(path.read_text("utf-8") for path in (ROOT / "hil_tests").glob("test_*.py"))
     assert f"def {plant.found_by}(" in tests
+
+
+@pytest.mark.parametrize("name", sorted(PATIENCE))
+def test_what_a_version_that_hangs_may_take_is_what_the_unit_says(name):
+    (unit,) = (ROOT / "firmware" / "common").glob(f"*/{name}.service")
+    assert f"TimeoutStartSec={PATIENCE[name]}\n" in unit.read_text("utf-8")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from hil_tests.themes import THEMES
 
 HERE = Path(__file__).resolve().parent
 OUTCOMES = ("passed", "failed", "not run")
-WIDTH, HEIGHT, LEFT, BELOW = 720, 180, 60, 26
+WIDTH, HEIGHT, LEFT, RIGHT, BELOW = 720, 180, 60, 30, 26
 MAX_LOG = 400_000
 """Characters of the serial log in the page: the last ones."""
 
@@ -42,6 +43,14 @@ class Plot:
     minutes: list[tuple[float, str]]
 
 
+def marks(low: float, high: float) -> list[float]:
+    """Return up to seven round values in a range: multiples of 1, 2 or 5 times a power of ten."""
+    power = 10.0 ** math.floor(math.log10((high - low) / 6))
+    step = next(power * by for by in (1, 2, 5, 10) if (high - low) / (power * by) <= 6)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [number * step for number in range(first, last + 1)]
+
+
 def plot(series: Series, earlier: Series | None) -> Plot:
     """Lay a series out, together with that of an earlier run on the same axes."""
     everything = [*series.points, *(earlier.points if earlier else [])]
@@ -51,7 +60,7 @@ def plot(series: Series, earlier: Series | None) -> Plot:
     high = high * 1.1 if high > low else low + 1.0
 
     def x(seconds: float) -> float:
-        return round(LEFT + (WIDTH - LEFT - 10) * seconds / longest, 1)
+        return round(LEFT + (WIDTH - LEFT - RIGHT) * seconds / longest, 1)
 
     def y(value: float) -> float:
         return round(8 + (HEIGHT - BELOW - 8) * (high - value) / (high - low), 1)
@@ -59,13 +68,12 @@ def plot(series: Series, earlier: Series | None) -> Plot:
     def line(points: list[tuple[float, float]]) -> str:
         return " ".join(f"{x(at)},{y(value)}" for at, value in points)
 
-    steps = [low + (high - low) * part / 4 for part in range(5)]
     return Plot(
         series,
         line(series.points),
         line(earlier.points) if earlier else "",
-        [(y(value), f"{value:.3g}") for value in steps],
-        [(x(longest * part / 6), f"{longest * part / 360:.1f} min") for part in range(7)],
+        [(y(value), f"{value:.6g}") for value in marks(low, high)],
+        [(x(minute * 60), f"{minute:.6g} min") for minute in marks(0, longest / 60)],
     )
 
 
@@ -99,7 +107,7 @@ def render(run: Run, *, earlier: Run | None, image: dict[str, object], log: str)
         image=image,
         log=readable(log)[-MAX_LOG:],
         cut_off=max(0, len(readable(log)) - MAX_LOG),
-        size=(WIDTH, HEIGHT, LEFT, BELOW),
+        size=(WIDTH, HEIGHT, LEFT, RIGHT),
     )
 
 

@@ -81,6 +81,21 @@ def test_the_page(tmp_path):
 
 
 @pytest.mark.small
+@pytest.mark.shows("The axes of a plot have round marks")
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0, 160, [0, 50, 100, 150]),
+        (0, 0.37, [0, 0.1, 0.2, 0.3]),
+        (0, 30, [0, 5, 10, 15, 20, 25, 30]),
+        (-3, 4, [-2, 0, 2, 4]),
+    ],
+)
+def test_the_axes(low, high, expected):
+    assert report.marks(low, high) == pytest.approx(expected)
+
+
+@pytest.mark.small
 @pytest.mark.shows("A test that was interrupted has not passed")
 def test_what_was_interrupted_has_not_passed(pytestconfig, monkeypatch):
     recorder = Recorder(pytestconfig)

@@ -105,7 +105,7 @@ class Device:
         self._config = config = self._settings.config
         self._now = now
         self._stop, self._looking = threading.Event(), threading.Event()
-        self._again = self._asked = False
+        self._again = self._asked = self._waits = False
         self._on_restart = on_restart
         self._skipped = 0
         self._began = self._last_frame = time.monotonic()
@@ -317,7 +317,7 @@ class Device:
 
     def _await_list(self) -> bool:
         """Wait for a list before a file is begun: unlike a live source it would pass unseen."""
-        said, pause = False, 0.002  # one that is held is in force almost at once
+        self._waits, said, pause = True, False, 0.002  # one that is held comes almost at once
         while self._lists.current() is None:
             if not said and self._lists.reasons:
                 reasons = "; ".join(self._lists.reasons)
@@ -326,6 +326,7 @@ class Device:
             if self._stop.wait(pause):
                 return False
             pause = min(2 * pause, 0.05)
+        self._waits = False
         return True
 
     def _watch(self) -> None:
@@ -480,9 +481,9 @@ class Device:
             self._telemetry.set(telemetry)
 
     def _feed_watchdog(self) -> None:
-        """Feed it only when frames were processed: what hangs is to be restarted."""
+        """Feed it when frames were processed, or none is to be: what hangs is to be restarted."""
         frames = self._pipeline.counters.frames
-        if frames > self._fed:
+        if frames > self._fed or self._waits:
             self._fed = frames
             self._service.alive()
 

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from labgrid.pytestplugin.hooks import LABGRID_ENV_KEY
 
+from edge.protocol.command import Resume
 from firmware.build import Record
 from hil_tests import boards
 from hil_tests import versions as versions_module
@@ -124,6 +125,8 @@ def looking(device, site) -> Device:
         site.publish()
         device.configured = True
     site.keep_looking(device)
+    if (said := site.now_says()) and said.stopped:  # by a test that failed half-way
+        site.command(Resume())
     version = site.owner.owned.version
     site.until(lambda: site.in_force() == version, 1800, f"version {version} in force")
     return device

@@ -255,6 +255,27 @@ def test_sigterm_ends_it_cleanly_while_the_camera_is_missing(tmp_path, vision, s
     assert last["list"] is None
 
 
+def test_a_file_that_waits_for_its_list_does_not_hang(tmp_path, clip, vision, systemd):
+    """The service manager, too, knows it: a device that is stopped is not started anew for that."""
+    owner = make_owner(tmp_path / "owner", vision, strangers=1)
+    told = []
+    with running_broker() as port:
+        path = write_config(tmp_path, clip, port, owner)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cli.main", "run", "--config", str(path)],
+            cwd=ROOT, stderr=subprocess.PIPE, text=True, env={**os.environ, **systemd[1]},
+        )  # fmt: skip
+        deadline = time.monotonic() + 60
+        while told.count("WATCHDOG=1") < 2 and time.monotonic() < deadline:
+            told += systemd[0]()
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert "waiting for a list before the file is begun" in errors
+    assert told.count("WATCHDOG=1") >= 2
+
+
 def test_an_expired_list_ends_the_looking(tmp_path, clip, vision):
     """The clock jumps past the end of the list in the middle of the clip."""
     owner = make_owner(tmp_path / "owner", vision, scene.ENROLLED)

@@ -70,7 +70,7 @@ class Link:
         self._client.connect_timeout = limits.MQTT_CONNECT_S
         self._client.suppress_exceptions = True  # logged by paho; the network thread lives on
         self._client.reconnect_delay_set(limits.MQTT_RETRY_FIRST_S, limits.MQTT_RETRY_MAX_S)
-        self._client.on_socket_open = _no_delay
+        self._client.on_socket_open = self._on_socket_open
         self._client.on_connect = self._on_connect
         self._client.on_connect_fail = self._on_connect_fail
         self._client.on_disconnect = self._on_disconnect
@@ -81,6 +81,7 @@ class Link:
         self._on_acknowledged: list[Callable[[int], None]] = []
         self._count = threading.Lock()
         self._down_said = False
+        self._socket: Any = None
         self.sent_bytes = 0
         if will is not None:
             self._client.will_set(*will, qos=1, retain=True)
@@ -204,6 +205,8 @@ class Link:
         """Disconnect cleanly: the broker keeps its last will to itself."""
         self._client.disconnect()
         self._client.loop_stop()
+        if self._socket is not None:  # paho leaves one that was being opened just then
+            self._socket.close()
 
     @staticmethod
     def _fits(message: MQTTMessage, max_bytes: int) -> bool:
@@ -214,6 +217,11 @@ class Link:
             len(message.payload), message.topic, max_bytes,
         )  # fmt: skip
         return False
+
+    def _on_socket_open(self, _client: Client, _data: object, sock: Any) -> None:  # noqa: ANN401
+        """Send small messages at once: Nagle's algorithm costs 40 ms a fetch."""
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket = sock
 
     def _on_connect(
         self, client: Client, _data: object, _flags: object, reason: ReasonCode, _p: object
@@ -246,11 +254,6 @@ class Link:
     ) -> None:
         for callback in self._on_acknowledged:
             callback(number)
-
-
-def _no_delay(_client: Client, _data: object, sock: Any) -> None:  # noqa: ANN401
-    """Send small messages at once: Nagle's algorithm costs 40 ms a fetch."""
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _authenticate(client: Client, broker: BrokerConfig) -> ssl.SSLContext | None:

@@ -4,8 +4,10 @@ import json
 import os
 import queue
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
@@ -430,6 +432,29 @@ def test_a_slow_network_has_time_for_its_handshake(guarded, monkeypatch):
     until(lambda: link.connected)
     link.close()
     way.close()
+
+
+def test_one_that_is_closed_while_it_connects_leaves_no_socket(mosquitto, monkeypatch):
+    connecting, go, opened = threading.Event(), threading.Event(), []
+    connect = socket.create_connection
+
+    def slow(*arguments, **options):
+        connecting.set()
+        assert go.wait(10)
+        opened.append(connect(*arguments, **options))
+        return opened[0]
+
+    monkeypatch.setattr(socket, "create_connection", slow)
+    link = Link(BrokerConfig(host="127.0.0.1", port=mosquitto.port), "x")
+    link.start()
+    assert connecting.wait(10)
+    closing = threading.Thread(target=link.close)
+    closing.start()
+    time.sleep(0.1)  # it has asked for the end, and waits for the thread that connects
+    go.set()
+    closing.join(10)
+    assert not closing.is_alive()
+    assert opened[0].fileno() == -1
 
 
 def test_a_wrong_password_is_said(guarded, tmp_path, caplog):

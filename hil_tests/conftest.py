@@ -92,10 +92,12 @@ def session_device(strategy, request) -> Iterator[Device]:
 
 
 @pytest.fixture(scope="session")
-def site(target, env, run_folder) -> Iterator[Site]:
+def site(target, env, run_folder, request) -> Iterator[Site]:
     option = env.config.get_target_option
+    soak = any(item.name == "test_soak" for item in request.session.items)
     site = Site(
         run_folder / "site",
+        minutes=max(15.0, request.config.getoption("soak_minutes") + 5) if soak else 15.0,
         **{name: option("main", name, "") for name in ("address", "bind", "source", "screen")},
     )
     site.start()

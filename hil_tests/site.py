@@ -9,6 +9,7 @@ import contextlib
 import functools
 import http.server
 import io
+import math
 import shlex
 import ssl
 import subprocess
@@ -32,13 +33,14 @@ from edge.link.session import Link
 from edge.protocol import configuration, event, status, topics, update
 from edge.protocol.announcement import Announcement
 from edge.protocol.command import Answer, Order
+from edge.protocol.signing import key_id
 from edge.provision.document import CA_FILE, CLIENT, ROOT_FILE, STATE_DIR
 from edge.vision.engine import Vision
 from firmware.disk import LETHE_ID
 from fleet import broker as bringing
 from fleet import commands, lists, setup, updates
 from fleet.enrol import enrol
-from fleet.events import Received, listen
+from fleet.events import Reader, Received
 from fleet.folder import locked
 from fleet.ledger import Keys
 from fleet.repository import Repository
@@ -53,8 +55,8 @@ from tests.fleet_kit import authorisation
 DEVICE, LIST = "camera-1", "gate"
 EMPTY, PEOPLE, FPS = 6, slice(100, 200, 5), 2
 """Of the scene: frames without anyone, then both people in view; few, for slow machines."""
-TIMES = 100
-"""How often they walk by in a clip, before it begins anew."""
+WALK_S = 5.0
+"""An emulated device takes longer than this for the scene."""
 VALID_S = 2 * 86400
 DROP_IN = "/run/systemd/system/lethe.service.d"
 AS_THE_DEVICE = f"setpriv --reuid {LETHE_ID} --regid {LETHE_ID} --clear-groups"
@@ -85,7 +87,14 @@ class Site:
     """The list's owner with an enrolled person, the broker, and what the device says."""
 
     def __init__(
-        self, folder: Path, *, address: str, bind: str, source: str = "", screen: str = ""
+        self,
+        folder: Path,
+        *,
+        address: str,
+        bind: str,
+        source: str = "",
+        screen: str = "",
+        minutes: float = 15.0,
     ) -> None:
         """Prepare everything; nothing is started.
 
@@ -97,6 +106,7 @@ class Site:
                 emulated device is too slow for a live one: it looks less than once in the 0.8 s
                 after which a track is lost.
             screen: command that shows a video, again and again, on a screen before that camera.
+            minutes: so long the clip lasts at least, before the device starts anew with it.
         """
         self.folder, self.address, self.bind = folder, address, bind
         (folder / "broker").mkdir(parents=True)
@@ -118,7 +128,7 @@ class Site:
         self._clip = folder / "clip.mp4"
         self.screen = Screen(screen, self._clip) if screen else None
         self.source = source or "/var/lib/lethe/clip.mp4"
-        write_scene(self._clip, times=1 if source else TIMES)
+        write_scene(self._clip, times=1 if source else math.ceil(60 * minutes / WALK_S))
         stream = folder / "scene.ts"
         frames = write_scene(stream)
         packets = stream.stat().st_size / (TS_PACKET * PER_RTP)
@@ -176,8 +186,21 @@ class Site:
         self._device_key = key
         if self._events is not None:
             self._events.close()
+        reader = Reader(Keys({DEVICE: key}))
+
+        def take(_topic: str, message: bytes) -> bool:
+            received = reader.receive(message, device=DEVICE)
+            if received.refusal != "replayed":
+                self._take_event(received)
+            return True
+
         config = self.broker.config("reader")
-        self._events = listen(config, self._take_event, keys=Keys({DEVICE: key}))
+        # Like an archive: what comes before it is back at a broker that was away is kept for it.
+        self._events = Link(config, f"rig-events-{key_id(key)[:12]}", lasting=True)
+        self._events.subscribe_safely(
+            topics.event(config.topic_root, DEVICE), take, limits.MAX_EVENT_BYTES
+        )
+        self._events.start()
 
     def listen(self) -> None:
         """Read what devices report beside events, as whoever is allowed to."""

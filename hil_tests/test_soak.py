@@ -14,6 +14,7 @@ GROWTH = 1.15
 @pytest.mark.shows("Soak: memory does not grow, the process does not restart, events keep coming")
 def test_soak(looking, site, measure, request):
     recorder = request.config.pluginmanager.getplugin("hil-recorder")
+    looking.run("systemctl restart lethe.service", timeout=900)  # a clip begins anew with it
     site.await_candidate()
     process = int(looking.run("systemctl show -P MainPID lethe.service"))
     memory, load, temperature = [], [], []

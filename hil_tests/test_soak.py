@@ -5,6 +5,8 @@ import time
 
 import pytest
 
+from hil_tests.test_lists import clock_ahead
+
 pytestmark = [pytest.mark.timeout(8 * 3600)]
 EVERY_S = 15.0
 GROWTH = 1.15
@@ -17,6 +19,7 @@ def test_soak(looking, site, measure, request):
     looking.run("systemctl restart lethe.service", timeout=900)  # a clip begins anew with it
     site.await_candidate()
     process = int(looking.run("systemctl show -P MainPID lethe.service"))
+    ahead = clock_ahead(looking)
     memory, load, temperature = [], [], []
     since, begun, began_at = len(site.heard), time.monotonic(), time.time()
     end = begun + 60 * request.config.getoption("soak_minutes")
@@ -32,7 +35,7 @@ def test_soak(looking, site, measure, request):
             temperature.append((at, int(said[2]) / 1000))
         time.sleep(max(0.0, min(end, now + EVERY_S) - time.monotonic()))
     latency = [
-        (one.at - began_at, one.at - one.received.event.envelope.time.timestamp())
+        (one.at - began_at, one.at - one.received.event.envelope.time.timestamp() + ahead)
         for one in site.candidates(since)
     ]
     recorder.series("resident memory of the device's process", "MiB", memory)

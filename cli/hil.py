@@ -29,8 +29,8 @@ app = typer.Typer(add_completion=False)
 
 GROUPS = (
     ("rig", "boot", "provisioning", "main_job", "commands", "lists", "configuration", "network",
-     "soak", "surroundings"),
-    ("update", "power", "peripherals"),
+     "soak", "surroundings", "peripherals"),
+    ("update", "power"),
 )  # fmt: skip
 """Files of tests, in the order in which they cost least: each goes on with the device that the one
 before left, which has run long enough after the soak to be certain of the time. With two devices

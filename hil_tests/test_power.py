@@ -11,7 +11,8 @@ import pytest
 from hil_tests.test_update import BUNDLES, bring, install
 
 pytestmark = [pytest.mark.timeout(8 * 3600), pytest.mark.lg_feature("power")]
-VERSION = "9.0.0"
+VERSION = "9.9.0"
+"""Newer than any that `test_update` leaves: RAUC refuses an older one."""
 START_S = 120.0
 """A cut in a start comes within this time: it takes about so long, emulated."""
 

@@ -10,6 +10,7 @@ import json
 import math
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import jinja2
@@ -83,12 +84,18 @@ def readable(log: str) -> str:
     return re.sub(r"[^\n\t -~\x80-\U0010ffff]", "", plain)
 
 
+def moment(begun: str) -> str:
+    """Return a time of a record, ISO 8601 with its offset, for people."""
+    return f"{datetime.fromisoformat(begun):%Y-%m-%d %H:%M %Z}"
+
+
 def render(run: Run, *, earlier: Run | None, image: dict[str, object], log: str) -> str:
     """Return the page."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
+    environment.filters["moment"] = moment
     before = {one.test: one for one in earlier.outcomes} if earlier else {}
     old_values = {(one.test, one.name): one for one in earlier.measured} if earlier else {}
     old_series = {one.name: one for one in earlier.series} if earlier else {}

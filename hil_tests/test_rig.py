@@ -52,7 +52,8 @@ def test_every_file_of_tests_has_a_theme_and_a_group():
 def test_the_page(tmp_path):
     def run(outcome, boot):
         return Run(
-            rig="qemu", begun="2026-05-01", seconds=60.0, declaration={"cannot": {"clock": "none"}},
+            rig="qemu", begun="2026-05-01T10:15:00+00:00", seconds=60.0,
+            declaration={"cannot": {"clock": "none"}},
             outcomes=[
                 Outcome("test_x", "<It starts>", outcome, "1 < 2", theme=theme_of("test_boot.py")),
                 Outcome("test_y", "It waits", "not run", "clock: none", theme=THEMES[0].title),

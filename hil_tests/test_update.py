@@ -204,6 +204,7 @@ def follow(site, version, last, timeout):
         ("blind", "9.3.0", "recognised"),
         ("stranded", "9.4.0", "did not get as far as saying why"),
     ],
+    ids=["crashing", "hanging", "blind", "stranded"],
 )
 def test_a_bad_version_goes_back_by_itself(
     looking, site, versions, measure, fault, version, reason

@@ -69,8 +69,8 @@ def go_home(device, home):
     device.start()
 
 
-def still_installs(device, bundle, moment):
-    """Begin an installation; whether it is under way so many seconds later."""
+def begin_install(device, bundle, moment):
+    """Begin an installation; return whether it is still under way `moment` seconds later."""
     device.run(f"systemd-run -q --unit=install rauc install {BUNDLES}/{bundle.name}")
     time.sleep(moment)
     state = device.run("systemctl is-active install.service || true").strip()
@@ -106,7 +106,7 @@ def test_power_cuts_while_installing(device, site, versions, measure, request):
                     go_home(device, home)
                 _, untouched = slots(device)
                 moment = random.uniform(0, length)
-                if still_installs(device, good, moment):
+                if begin_install(device, good, moment):
                     break
                 length = moment  # quicker than the first one
             slot, seconds = cut(device)
